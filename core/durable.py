@@ -1,0 +1,49 @@
+"""Files and folders that are either there whole or not at all, and still there after a power cut.
+
+The order is: write aside, flush and fsync the content, rename, fsync the folder that holds the name.
+"""
+
+import os
+from pathlib import Path
+
+
+def sync_file(path: Path) -> None:
+    """Force a file's content to the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's names (created, renamed, removed) to the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step: a reader, or a crash, sees the old content or the new."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside.write_bytes(content)
+    sync_file(aside)
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+def commit_folder(aside: Path, final: Path) -> None:
+    """Give a finished folder its final name, after all that is in it has reached the disk.
+
+    Raises OSError if the final name is taken by a folder that is not empty.
+    """
+    for path in sorted(aside.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        elif not path.is_symlink():
+            sync_file(path)
+    sync_folder(aside)
+    aside.rename(final)
+    sync_folder(final.parent)

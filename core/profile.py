@@ -1,0 +1,91 @@
+"""Numerics profiles: all that may change bits and is not in the rest of the configuration.
+
+A profile sets its environment before torch is imported, fails closed where that is no longer possible, and has a
+fingerprint: what it asked for and the builds that answered. What each switch is for was measured
+(docs/reproducibility.md).
+"""
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import version
+from typing import Any
+
+from core.config import identity
+from core.errors import ConfigError
+
+# Builds that can change a bit of a result. mpmath makes the rotation tables and the learning rates.
+BUILDS = ("torch", "numpy", "mpmath", "sentencepiece")
+
+
+class Attention(Enum):
+    """Which attention kernel runs."""
+
+    EXPLICIT = "explicit"
+    SDPA = "sdpa"
+
+
+@dataclass(kw_only=True, slots=True)
+class ProfileConfig:
+    """Section `profile`: the switches, all identity."""
+
+    name: str
+    threads: int
+    environment: dict[str, str]
+    cpu_features: list[str]
+    attention: Attention
+    is_sqrt_in_float64: bool
+    is_bound_to_cpu_model: bool
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ConfigError(f"profile.threads is {self.threads}; give at least 1 thread a rank")
+
+
+def apply(profile: ProfileConfig) -> None:
+    """Set the profile's environment for this process and its children.
+
+    Raises ConfigError if torch has been imported already under other values, or if the CPU lacks a feature.
+    """
+    missing = sorted(set(profile.cpu_features) - set(cpu_flags()))
+    if missing:
+        raise ConfigError(
+            f"profile {profile.name} needs CPU feature {', '.join(missing)}, which this machine lacks; take another profile"
+        )
+    wanted = {**profile.environment, "OMP_NUM_THREADS": str(profile.threads), "MKL_NUM_THREADS": str(profile.threads)}
+    changed = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
+    if changed and "torch" in sys.modules:
+        raise ConfigError(
+            f"profile {profile.name} must set {', '.join(sorted(changed))} before torch is imported; start a new process"
+        )
+    os.environ.update(changed)
+
+
+def fingerprint(profile: ProfileConfig) -> dict[str, Any]:
+    """What the profile asks for and the builds that answer, as JSON values; its hash names the profile in a ledger."""
+    facts: dict[str, Any] = {
+        "asked": identity(profile),
+        "machine": platform.machine(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "builds": {name: version(name) for name in BUILDS},
+    }
+    if profile.is_bound_to_cpu_model:
+        facts["cpu"] = {"model": cpu_field("model name"), "flags": sorted(cpu_flags())}
+    return facts
+
+
+def cpu_flags() -> list[str]:
+    """The CPU's feature flags as the kernel names them."""
+    return cpu_field("flags").split()
+
+
+def cpu_field(name: str) -> str:
+    """One field of the first CPU in /proc/cpuinfo, or an empty string."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == name), "")

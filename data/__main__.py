@@ -1,0 +1,17 @@
+"""Verbs of data/: fetch, clean, tokenizer, pack, and what reads their results."""
+
+from core.cli import Verb, main
+
+VERBS = {
+    "fetch": Verb("data.sources:main", "download the sources by pinned version and hash"),
+    "clean": Verb("data.clean:main", "normalize, filter, deduplicate, split off the held-out documents"),
+    "tokenizer": Verb("data.tokenizer:main", "train the SentencePiece tokenizer on the training split"),
+    "pack": Verb("data.pack:main", "write token shards and fix the data order"),
+    "digests": Verb("data.digests:main", "print the digest of the token ids of every step"),
+    "to-parquet": Verb("data.parquet:export_main", "write document shards as Parquet, through datasets"),
+    "from-parquet": Verb("data.parquet:import_main", "read Parquet into document shards, through datasets"),
+    "check": Verb("data.check:main", "check the sections of a recipe that data/ reads"),
+}
+
+if __name__ == "__main__":
+    main("data", VERBS)
