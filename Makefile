@@ -1,0 +1,38 @@
+# Two commands: `make smoke` runs the whole pipeline on real text; `make test` runs the checks and tests.
+# Both set everything up first. Needs Python 3.11, pip and git.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python -m
+
+.PHONY: smoke test lint lock clean
+
+smoke: $(READY)
+	$(RUN) launch run smoke
+
+test: lint
+	$(RUN) pytest -q
+
+lint: $(READY)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy .
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "error: $(PYTHON) is not Python 3.11; name one: make PYTHON=/path/to/python3.11"; exit 64; }
+	@echo "making $(VENV) with the packages of requirements.lock; takes a minute or two"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install -qq --require-hashes -r requirements.lock \
+		|| { echo "error: pip could not install requirements.lock as it is; see its first lines about torch's CPU build"; exit 66; }
+	@touch $(READY)
+
+# Choose the newest versions that pyproject.toml allows, and pin them.
+lock:
+	$(PYTHON) -m venv --clear $(VENV)-lock
+	$(VENV)-lock/bin/pip install -qq --dry-run --ignore-installed --report $(VENV)-lock/report.json '.[dev]'
+	$(PYTHON) .ci/lock.py < $(VENV)-lock/report.json > requirements.lock
+	rm -rf $(VENV)-lock build *.egg-info
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
