@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from core.codetree import ROOT
 from core.errors import ConfigError
@@ -64,7 +64,7 @@ def load(recipe: str, section: str, schema: type[Schema], overrides: Sequence[st
     if section not in whole:
         raise ConfigError(f"recipe {recipe} has no section {section}; it has {', '.join(sorted(map(str, whole)))}")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), whole[section])
+        merged = OmegaConf.merge(OmegaConf.structured(schema), _enum_names(schema, whole[section]))
         return cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise ConfigError(f"recipe {recipe}, section {section}: {_first_line(error)}") from error
@@ -85,7 +85,7 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> "DictConfig":
     from hydra import initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -112,7 +112,7 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> "DictConfig":
                     f"override {override.input_line}: write section.key=value; recipe {recipe} has sections {known}"
                 )
             OmegaConf.update(whole, override.key_or_group, override.value(), force_add=True)
-        return cast(DictConfig, whole)
+        return whole
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"recipe {recipe}: {_first_line(error)}") from error
 
@@ -124,6 +124,17 @@ def identity(config: Any) -> dict[str, Any]:
         for field in dataclasses.fields(config)
         if not field.metadata.get(PLACEMENT)
     }
+
+
+def _enum_names(schema: type[Any], section: Any) -> Any:
+    """A section whose choices are written as values (`explicit`), with the member names that OmegaConf wants."""
+    choices = {name: hint for name, hint in get_type_hints(schema).items() if name in section}
+    names = {
+        name: {str(member.value): member.name for member in hint}.get(str(section[name]), section[name])
+        for name, hint in choices.items()
+        if isinstance(hint, type) and issubclass(hint, Enum)
+    }
+    return {**section, **names}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,99 @@
+"""Causal grouped-query attention within documents (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
+
+Two kernels: `explicit` is plain products and a softmax, whose bits do not depend on a fused kernel's blocking; `sdpa`
+is torch's fused kernel.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.profile import Attention as Kernel
+from model.config import ModelConfig
+from model.rotary import rotate
+
+
+@dataclass(slots=True)
+class LayerCache:
+    """Rotated keys and values of the positions that one layer has seen, [B, G, T, K]; empty at first."""
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def extend(self, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Append new positions and return all of them."""
+        self.keys = [torch.cat([*self.keys, k_BGTK], dim=2)]
+        self.values = [torch.cat([*self.values, v_BGTK], dim=2)]
+        return self.keys[0], self.values[0]
+
+
+@dataclass(slots=True)
+class Context:
+    """What every layer's attention needs to know of the positions: rotation tables [T, K/2] and who may see whom.
+
+    `is_visible` is [B or 1, 1, new positions, all positions], True where attention is allowed.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    is_visible: Tensor
+
+
+def visibility(document_BT: Tensor | None, *, new: int, seen: int) -> Tensor:
+    """Which positions each of `new` positions after `seen` others may attend to: earlier ones of its own document.
+
+    `document_BT` numbers the document of every new position; without it all positions are one document. Documents
+    and seen positions together are not supported: packed windows are never decoded step by step.
+    """
+    is_causal_TT = torch.ones(new, seen + new, dtype=torch.bool).tril(seen)
+    if document_BT is None:
+        return is_causal_TT[None, None]
+    assert seen == 0
+    is_same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    return (is_same_BTT & is_causal_TT)[:, None]
+
+
+class Attention(nn.Module):
+    """Attention over key-value heads that several query heads share; queries and keys are rotated."""
+
+    def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self._attend = {Kernel.EXPLICIT: attend_explicit, Kernel.SDPA: attend_sdpa}[kernel]
+        self.wq = nn.Linear(config.dim, config.dim, bias=False)
+        self.wk = nn.Linear(config.dim, config.kv_dim, bias=False)
+        self.wv = nn.Linear(config.dim, config.kv_dim, bias=False)
+        self.wo = nn.Linear(config.dim, config.dim, bias=False)
+
+    def forward(self, x_BTD: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
+        q_BHTK = rotate(self._heads(self.wq(x_BTD)), cos_TK=context.cos, sin_TK=context.sin)
+        k_BGTK = rotate(self._heads(self.wk(x_BTD)), cos_TK=context.cos, sin_TK=context.sin)
+        v_BGTK = self._heads(self.wv(x_BTD))
+        if cache is not None:
+            k_BGTK, v_BGTK = cache.extend(k_BGTK, v_BGTK)
+        y_BHTK = self._attend(q_BHTK, k_BGTK, v_BGTK, context.is_visible)
+        y_BTD: Tensor = self.wo(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))
+        return y_BTD
+
+    def _heads(self, x_BTD: Tensor) -> Tensor:
+        B, T, _ = x_BTD.shape
+        return x_BTD.view(B, T, -1, self.head_dim).transpose(1, 2)
+
+
+def attend_explicit(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, is_visible: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(K)) v in plain operations; query head h reads key-value head h // (H / G)."""
+    B, H, T, K = q_BHTK.shape
+    G = k_BGTK.shape[1]
+    # All query heads of a key-value head stand below each other in one product, so no key is ever copied.
+    q_BGRK = (q_BHTK * (1.0 / math.sqrt(K))).reshape(B, G, H // G * T, K)
+    scores_BHTT = (q_BGRK @ k_BGTK.transpose(-1, -2)).view(B, H, T, -1)
+    shares_BHTT = scores_BHTT.masked_fill(~is_visible, -math.inf).softmax(-1)
+    return (shares_BHTT.view(B, G, H // G * T, -1) @ v_BGTK).view(B, H, T, K)
+
+
+def attend_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, is_visible: Tensor) -> Tensor:
+    """The same by torch's fused kernel."""
+    return functional.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, attn_mask=is_visible, enable_gqa=True)

@@ -1,0 +1,93 @@
+"""A decoder of Llama's shape, its next-token loss, and its cache for decoding step by step.
+
+Tensor names map one to one to those of transformers' Llama (inference/export.py).
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.errors import ConfigError
+from core.profile import Attention as Kernel
+from model.attention import Attention, Context, LayerCache, visibility
+from model.config import ModelConfig
+from model.layers import FeedForward, RMSNorm
+from model.rotary import rotation_tables
+
+
+class Cache:
+    """Keys and values of every layer for the positions seen so far."""
+
+    def __init__(self, n_layers: int) -> None:
+        self.layers = [LayerCache() for _ in range(n_layers)]
+        self.length = 0
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each on the normed stream and added to it."""
+
+    def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.dim, eps=config.norm_eps)
+        self.attention = Attention(config, kernel)
+        self.feed_forward_norm = RMSNorm(config.dim, eps=config.norm_eps)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, x_BTD: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), context, cache)
+        y_BTD: Tensor = x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
+        return y_BTD
+
+
+class Transformer(nn.Module):
+    """Tokens to logits. Weights are undefined until `model.init.initialize` or a checkpoint fills them."""
+
+    def __init__(self, config: ModelConfig, attention: Kernel) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.blocks = nn.ModuleList(Block(config, attention) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, eps=config.norm_eps)
+        self.head = None if config.is_embedding_tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+
+    def forward(self, tokens_BT: Tensor, document_BT: Tensor | None = None, *, cache: Cache | None = None) -> Tensor:
+        """Logits [B, T, V] in fp32.
+
+        Attention stays within the documents that `document_BT` numbers, or is causal without it. With a cache, the
+        tokens follow those it has seen, and it grows by them. Raises ConfigError beyond max_seq_len.
+        """
+        seen = cache.length if cache else 0
+        context = self._context(document_BT, new=tokens_BT.shape[1], seen=seen)
+        x_BTD = self.embedding(tokens_BT)
+        for index, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, context, cache.layers[index] if cache else None)
+        if cache:
+            cache.length += tokens_BT.shape[1]
+        x_BTD = self.norm(x_BTD)
+        logits_BTV: Tensor = functional.linear(x_BTD, self.embedding.weight) if self.head is None else self.head(x_BTD)
+        return logits_BTV
+
+    def _context(self, document_BT: Tensor | None, *, new: int, seen: int) -> Context:
+        config, end = self.config, seen + new
+        if end > config.max_seq_len:
+            raise ConfigError(f"{end} positions exceed model.max_seq_len {config.max_seq_len}; give shorter windows")
+        cos_TK, sin_TK = rotation_tables(
+            head_dim=config.head_dim, theta=config.rope_theta, length=_table_length(end, config.max_seq_len)
+        )
+        is_visible = visibility(document_BT, new=new, seen=seen)
+        return Context(cos=cos_TK[seen:end], sin=sin_TK[seen:end], is_visible=is_visible)
+
+
+def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int) -> Tensor:
+    """Sum over all B T targets of -log p(next token), in fp32; a scalar.
+
+    `tokens_BT1` are windows of T + 1 packed tokens; a document starts at every `bos_id`, and attention stays in it.
+    """
+    tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
+    document_BT = (tokens_BT == bos_id).cumsum(dim=1)
+    logits_BTV = model(tokens_BT, document_BT)
+    return functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="sum")
+
+
+def _table_length(needed: int, limit: int) -> int:
+    """A power of two of at least 64 positions, so that a growing cache does not make a table for every length."""
+    return min(limit, max(64, 1 << (needed - 1).bit_length()))
