@@ -24,11 +24,13 @@ from core.codetree import code_hash
 from core.durable import commit_folder, write_durably
 from core.errors import DataError, RetryError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
+from core.notes import leave_work
 
 FORMAT = "wholegrain-artifact-1"
 RECORD = "artifact.json"
 WITNESS = "witness"
 KEY_DIGITS = 12
+LOCK_POLL_S = 0.1
 
 Facts = Mapping[str, Any]
 
@@ -93,20 +95,24 @@ def find(wanted: Plan) -> Artifact | None:
     return artifact
 
 
-def build(wanted: Plan, write: Callable[[Path], Facts], *, is_resumable: bool = False) -> Artifact:
+def build(
+    wanted: Plan, write: Callable[[Path], Facts], *, is_resumable: bool = False, lock_wait_s: float = 0.0
+) -> Artifact:
     """Return the artifact of a plan: found and verified, or else made by `write(folder)`.
 
     `write` fills the folder and returns the facts: JSON values that the clock and placement cannot change, among
     them `came_in` and `went_out`, one phrase each. A resumable writer finds its own unfinished work in the folder;
-    for others it is empty. Raises RetryError if another process is making the same artifact.
+    for others it is empty. Raises RetryError if another process is still making the same artifact after
+    `lock_wait_s`: processes of a killed job may take a moment to be gone.
     """
     wanted.out.mkdir(parents=True, exist_ok=True)
-    with _locked(wanted.out / f".{wanted.final.name}.lock"):
+    with _locked(wanted.out / f".{wanted.final.name}.lock", wait_s=lock_wait_s):
         artifact = find(wanted)
         if artifact is None:
             if wanted.aside.exists() and not is_resumable:
                 shutil.rmtree(wanted.aside)
             wanted.aside.mkdir(exist_ok=True)
+            leave_work(wanted.aside)
             started = time.time()
             facts = write(wanted.aside)
             artifact = publish(wanted, facts, timing={"started": started, "seconds": time.time() - started})
@@ -196,10 +202,19 @@ def current(out: Path, stage: str) -> Artifact:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, *, wait_s: float) -> Iterator[None]:
+    deadline = time.monotonic() + wait_s
     with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RetryError(f"another process holds {path}: it is making the same artifact; wait for it") from error
+        while not _is_locked_now(handle.fileno()):
+            if time.monotonic() >= deadline:
+                raise RetryError(f"another process holds {path}: it is making the same artifact; wait for it")
+            time.sleep(LOCK_POLL_S)
         yield
+
+
+def _is_locked_now(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
