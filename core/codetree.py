@@ -43,7 +43,7 @@ def check_code_root() -> None:
 
     Raises ConfigError naming the folder and where it came from.
     """
-    for name in MAY_IMPORT:
+    for name in (name for name in MAY_IMPORT if (ROOT / name).is_dir()):
         spec = importlib.util.find_spec(name)
         places = [Path(place).resolve() for place in (spec.submodule_search_locations or [])] if spec else []
         if places != [ROOT / name]:

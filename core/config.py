@@ -9,10 +9,10 @@ rank (hydra issue 2070).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from core.codetree import ROOT
 from core.errors import ConfigError
@@ -126,15 +126,19 @@ def identity(config: Any) -> dict[str, Any]:
     }
 
 
-def _enum_names(schema: type[Any], section: Any) -> Any:
-    """A section whose choices are written as values (`explicit`), with the member names that OmegaConf wants."""
-    choices = {name: hint for name, hint in get_type_hints(schema).items() if name in section}
-    names = {
-        name: {str(member.value): member.name for member in hint}.get(str(section[name]), section[name])
-        for name, hint in choices.items()
-        if isinstance(hint, type) and issubclass(hint, Enum)
-    }
-    return {**section, **names}
+def _enum_names(hint: Any, value: Any) -> Any:
+    """A section whose choices are written as values (`explicit`), with the member names that OmegaConf wants.
+
+    Goes down through nested dataclasses and lists of them; `hint` is the type that `value` is to have.
+    """
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return {str(member.value): member.name for member in hint}.get(str(value), value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        hints = get_type_hints(hint)
+        return {name: _enum_names(hints.get(name), item) for name, item in value.items()}
+    if get_origin(hint) is list and isinstance(value, Sequence) and not isinstance(value, str):
+        return [_enum_names(get_args(hint)[0], item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:
