@@ -1,0 +1,85 @@
+"""Batches as a pure function of the step: nothing is consumed, nothing need be saved, any rank may ask for any batch.
+
+Reads a pack artifact (order.json and the shards it lists). Window w of a source is its tokens w*T .. w*T+T, both ends
+included: T inputs and T targets, and windows share one token, so that every token but the first is a target once an
+epoch.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import DataError
+from core.hashing import sha256_hex
+from data.order import FORMAT, StepShape, order_of, vectors
+from data.shards import TokenStream, verify_shard
+
+RECORD = "order.json"
+
+
+class Loader:
+    """The batches of a pack artifact for steps of a fixed shape; made by `Loader.open`."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], *, root: str, shape: StepShape) -> None:
+        self.root = root
+        self.seq_len: int = record["seq_len"]
+        self.bos_id: int = record["bos_id"]
+        self.eos_id: int = record["eos_id"]
+        self.vocab_size: int = record["vocab_size"]
+        self.shape = shape
+        self.order = order_of(record)
+        self._streams = [TokenStream(folder, source["shards"]) for source in record["sources"]]
+
+    @classmethod
+    def open(cls, pack_folder: Path, *, micro_batches: int, micro_batch: int) -> "Loader":
+        """Open a pack folder for steps of `micro_batches` micro-batches of `micro_batch` windows.
+
+        Every shard is hashed and the order's test vectors are computed again. Raises DataError naming the file that is
+        missing or damaged, or saying that this code orders data in another way; ConfigError for a shape below 1 x 1.
+        """
+        shape = StepShape(micro_batches=micro_batches, micro_batch=micro_batch)
+        record, root = read_record(pack_folder)
+        if vectors(order_of(record)) != record["vectors"]:
+            raise DataError(
+                f"this code gives another data order than {pack_folder / RECORD} was made with (its test vectors "
+                "differ); use the code that made it, or pack again"
+            )
+        for source in record["sources"]:
+            for sidecar in source["shards"]:
+                verify_shard(pack_folder, sidecar)
+        return cls(pack_folder, record, root=root, shape=shape)
+
+    def batch(self, step: int, index: int) -> NDArray[np.int64]:
+        """The token ids [B, T+1] of a micro-batch; steps count from 1, micro-batches from 0.
+
+        Raises ConfigError if there is no such step or micro-batch.
+        """
+        batch = np.empty((self.shape.micro_batch, self.seq_len + 1), dtype=np.int64)
+        for row in range(self.shape.micro_batch):
+            sample = self.order.sample(step, index, row, self.shape)
+            batch[row] = self._streams[sample.source].read(sample.window * self.seq_len, self.seq_len + 1)
+        return batch
+
+    def digest(self, step: int) -> str:
+        """SHA-256 over the token ids of a whole step, micro-batches in the order of their index, as 32-bit integers."""
+        digest = hashlib.sha256()
+        for index in range(self.shape.micro_batches):
+            digest.update(self.batch(step, index).astype("<u4").tobytes())
+        return digest.hexdigest()
+
+
+def read_record(pack_folder: Path) -> tuple[dict[str, Any], str]:
+    """order.json and its SHA-256, the data root. Raises DataError if it is not there or of another format."""
+    path = pack_folder / RECORD
+    try:
+        content = path.read_bytes()
+        record = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise DataError(f"no readable {RECORD} in {pack_folder}: {error}; run stage pack first") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise DataError(f"{path} is not a {FORMAT} record; pack again with this code")
+    return record, sha256_hex(content)
