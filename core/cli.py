@@ -35,6 +35,7 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
         signal.signal(signal.SIGTERM, _stop)
         check_code_root()
         _run(folder, verbs, sys.argv[1:])
+        leave_exit(0, "done")
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         leave_exit(error.exit_code, str(error))

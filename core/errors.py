@@ -41,7 +41,7 @@ class RetryError(ProjectError):
     exit_code = 75
 
 
-class Preempted(ProjectError):
+class Preempted(ProjectError):  # noqa: N818 (what happened is no error)
     """The run was asked to stop."""
 
     exit_code = 143

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from core.config import identity
@@ -52,13 +53,15 @@ def apply(profile: ProfileConfig) -> None:
     missing = sorted(set(profile.cpu_features) - set(cpu_flags()))
     if missing:
         raise ConfigError(
-            f"profile {profile.name} needs CPU feature {', '.join(missing)}, which this machine lacks; take another profile"
+            f"profile {profile.name} needs CPU feature {', '.join(missing)}, which this machine lacks; "
+            "take another profile"
         )
     wanted = {**profile.environment, "OMP_NUM_THREADS": str(profile.threads), "MKL_NUM_THREADS": str(profile.threads)}
     changed = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
     if changed and "torch" in sys.modules:
         raise ConfigError(
-            f"profile {profile.name} must set {', '.join(sorted(changed))} before torch is imported; start a new process"
+            f"profile {profile.name} must set {', '.join(sorted(changed))} before torch is imported; "
+            "start a new process"
         )
     os.environ.update(changed)
 
@@ -84,8 +87,7 @@ def cpu_flags() -> list[str]:
 def cpu_field(name: str) -> str:
     """One field of the first CPU in /proc/cpuinfo, or an empty string."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            lines = stream.read().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == name), "")

@@ -1,0 +1,48 @@
+"""Section `launch` of a recipe: how processes are started and started again. All of it is placement."""
+
+from dataclasses import dataclass
+
+from core.config import placement
+from core.errors import ConfigError
+
+
+@dataclass(kw_only=True, slots=True)
+class LaunchConfig:
+    """How many ranks train, when a failed stage is started again, and the drill."""
+
+    ranks: int = placement(1)
+    max_restarts_without_progress: int = placement(3)
+    # The first restart comes at once; then these seconds, doubled each time.
+    backoff_s: float = placement(1.0)
+    # A process that is asked to stop has this long before it is killed.
+    stop_grace_s: float = placement(20.0)
+    # Ranks that finish no step for this long are taken for hung.
+    stall_s: float = placement(900.0)
+    # The drill: this rank is killed with SIGKILL once it has finished this step, once per training artifact.
+    kill_rank: int = placement(-1)
+    kill_at_step: int = placement(0)
+
+    def __post_init__(self) -> None:
+        if self.ranks < 1:
+            raise ConfigError(f"launch.ranks is {self.ranks}; give at least 1")
+        if self.max_restarts_without_progress < 0:
+            raise ConfigError(
+                f"launch.max_restarts_without_progress is {self.max_restarts_without_progress}; give 0 or more"
+            )
+        if min(self.backoff_s, self.stop_grace_s) < 0 or self.stall_s <= 0:
+            raise ConfigError(
+                f"launch.backoff_s {self.backoff_s} and launch.stop_grace_s {self.stop_grace_s} must not be negative, "
+                f"and launch.stall_s {self.stall_s} must be positive"
+            )
+        if self.kill_at_step < 0:
+            raise ConfigError(f"launch.kill_at_step is {self.kill_at_step}; give a step, or 0 for no drill")
+        if self.is_drill and not 0 <= self.kill_rank < self.ranks:
+            raise ConfigError(
+                f"launch.kill_rank {self.kill_rank} is none of the {self.ranks} ranks; "
+                "give one that is, or launch.kill_at_step=0 for no drill"
+            )
+
+    @property
+    def is_drill(self) -> bool:
+        """Whether a rank is to be killed on purpose."""
+        return self.kill_at_step > 0

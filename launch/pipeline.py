@@ -1,0 +1,82 @@
+"""Walks the stages of a recipe in order, from its sources to a verified bundle.
+
+Reads conf/stages.yaml and, in the run's folder, what the stages leave there; writes `journal.jsonl` there. A stage
+whose artifact is there and verifies finds it and ends at once, so that a run can be repeated and interrupted anywhere.
+"""
+
+import fcntl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.artifact import current
+from core.cli import recipe_and_overrides
+from core.codetree import ROOT
+from core.errors import DeterministicError, RetryError
+from core.journal import Journal
+from launch import drill
+from launch.check import absolute, check
+from launch.config import LaunchConfig
+from launch.local import sweep
+from launch.stages import RANKED, Stage, read_stages
+from launch.supervise import Job, supervise
+from launch.table import Row, closing, failed
+from launch.torchrun import torchrun
+
+
+def main(arguments: list[str]) -> None:
+    """Verb `run`: make everything that a recipe describes, and print the closing table.
+
+    Raises DeterministicError, after the table, if a verdict is not PASS.
+    """
+    recipe, overrides = recipe_and_overrides(arguments, "python -m launch run")
+    rows = walk(absolute(recipe), overrides, stages=read_stages(), root=ROOT)
+    artifacts = {row.stage: row.artifact for row in rows}
+    sys.stdout.write(closing(rows, survived=drill.read(artifacts[RANKED].folder)))
+    sys.stdout.flush()
+    bad = failed(artifacts["verify"].facts["verdicts"])
+    if bad:
+        raise DeterministicError(f"the bundle is made but not all of it is verified: {', '.join(bad)}")
+
+
+def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Path) -> list[Row]:
+    """Check the recipe, then run the stages, whose folders lie in `root`, in order.
+
+    Raises the error of the first stage that fails.
+    """
+    run, config = check(recipe, overrides, stages=stages, root=root)
+    out = run.out_folder.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        journal = Journal(out / "journal.jsonl", is_speaking=False)
+        swept = sweep(out)
+        if swept:
+            journal.record("processes.swept", pids=swept)
+        rows = []
+        for number, stage in enumerate(stages, start=1):
+            sys.stderr.write(f"[{number}/{len(stages)}] {stage.name}\n")
+            job = job_of(stage, recipe, overrides, config)
+            outcome = supervise(job, root=root, out=out, config=config, journal=journal)
+            seconds = outcome.seconds if outcome.is_made else None
+            rows.append(Row(stage=stage.name, artifact=current(out, stage.name), seconds=seconds))
+    return rows
+
+
+def job_of(stage: Stage, recipe: str, overrides: Sequence[str], config: LaunchConfig) -> Job:
+    """A stage as a command: one process, or the ranks that train under torchrun."""
+    arguments = [stage.folder, stage.verb, recipe, *overrides]
+    if stage.name == RANKED:
+        return Job(stage=stage.name, command=torchrun(arguments, ranks=config.ranks), ranks=config.ranks)
+    return Job(stage=stage.name, command=[sys.executable, "-m", *arguments], ranks=0)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold a run's folder: raises RetryError if another launch works in it."""
+    with (out / ".launch.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RetryError(f"another launch works in {out}; wait for it, or give this one its own run.out") from error
+        yield

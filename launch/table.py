@@ -1,0 +1,63 @@
+"""The closing table of a run: every stage, then the bundle, its root, the ledger's heads and the verdicts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.artifact import Artifact
+from launch.drill import Survived
+
+DIGEST_DIGITS = 12
+HEADER = ("stage", "came in", "went out", "time", "artifact")
+PASS = "PASS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One stage that is done; `seconds` is None if its artifact was found."""
+
+    stage: str
+    artifact: Artifact
+    seconds: float | None
+
+
+def closing(rows: Sequence[Row], *, survived: Survived | None) -> str:
+    """All that a run says at its end, for people."""
+    artifacts = {row.stage: row.artifact for row in rows}
+    bundle, verdicts = artifacts["bundle"], artifacts["verify"].facts["verdicts"]
+    results = [
+        ("bundle", str(bundle.folder / bundle.facts["bundle"])),
+        ("root", bundle.facts["root"]),
+        ("trajectory head", bundle.facts["trajectory_head"]),
+        ("full head", bundle.facts["full_head"]),
+        *([("survived", str(survived))] if survived else []),
+    ]
+    checks = [(verdict["check"], verdict["verdict"], verdict["detail"]) for verdict in verdicts]
+    parts = [columns([HEADER, *map(_cells, rows)]), columns(results), columns([("verdict of", "", ""), *checks])]
+    return "\n\n".join(parts) + "\n"
+
+
+def failed(verdicts: Sequence[Mapping[str, str]]) -> list[str]:
+    """The checks whose verdict is not PASS, with it."""
+    return [f"{verdict['check']} {verdict['verdict']}" for verdict in verdicts if verdict["verdict"] != PASS]
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equal length as left-aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def duration(seconds: float | None) -> str:
+    """`found`, `1.2 s` or `3 min 05 s`."""
+    if seconds is None:
+        return "found"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    facts = row.artifact.facts
+    return row.stage, facts["came_in"], facts["went_out"], duration(row.seconds), row.artifact.digest[:DIGEST_DIGITS]
