@@ -1,0 +1,220 @@
+"""Verb clean: raw documents in, document shards out.
+
+Reads section `clean` and the artifact `fetch`. Every raw document is normalized and filtered, of equal texts one is
+kept, and a keyed hash of the text decides whether it is held out. Writes `train/<source>-00000.jsonl` ...,
+`heldout/<source>.jsonl`, `dropped.jsonl` (key, source and reason of every dropped document) and `report.json`.
+
+Nothing depends on the order of reading or on the number of workers: a document is decided on by its text alone, of
+equal texts the first by (source in the recipe's order, origin) survives, and what is written is sorted by key. What
+came in is counted where it is read, what goes out in the written files, and the two must agree.
+
+The corpus is held in memory; one that does not fit needs an external sort by key here.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from core.artifact import Facts, build, current, plan
+from core.cli import recipe_and_overrides
+from core.config import RunConfig, identity, load, placement
+from core.errors import ConfigError
+from core.hashing import canonical_json
+from core.notes import die_with_parent
+from core.progress import Progress
+from core.seeds import derive_seed
+from data.documents import Document, key_of, line_of, write_documents
+from data.extract import Raw, open_members, raw_documents
+from data.filters import FilterConfig, drop_reason
+from data.normalize import normalize
+from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
+from data.sources import Source, open_sources
+
+STAGE = "clean"
+DUPLICATE = "duplicate"
+BATCH_DOCUMENTS = 500
+
+Found = tuple[str, Raw]
+
+
+@dataclass(kw_only=True, slots=True)
+class CleanConfig:
+    """Section `clean`.
+
+    heldout_permille  how many of 1000 documents are held out, on average; the seed decides which
+    shard_documents, shard_bytes  a training shard is closed before it would hold more than either
+    """
+
+    seed: int
+    heldout_permille: int
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    shard_documents: int = 10_000
+    shard_bytes: int = 64 << 20
+    workers: int = placement(1)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.heldout_permille < 1000:
+            raise ConfigError(f"clean.heldout_permille is {self.heldout_permille}; give 0 to 999")
+        for name in ("shard_documents", "shard_bytes", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"clean.{name} is {getattr(self, name)}; give at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A normalized document, how many UTF-8 bytes it had as found, and why it is dropped (empty: it is not)."""
+
+    document: Document
+    found_bytes: int
+    reason: str
+
+
+def main(arguments: list[str]) -> None:
+    """Run the verb: make or find the clean artifact and write its folder to standard output."""
+    recipe, overrides = recipe_and_overrides(arguments, "python -m data clean")
+    run = load(recipe, "run", RunConfig, overrides)
+    config = load(recipe, "clean", CleanConfig, overrides)
+    fetched = current(run.inputs_folder, "fetch")
+    wanted = plan(STAGE, folder="data", out=run.out_folder, config=identity(config), inputs={"fetch": fetched})
+    artifact = build(wanted, partial(write, fetched=fetched.folder, config=config))
+    sys.stdout.write(f"{artifact.folder}\n")
+
+
+def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
+    """Fill the artifact's folder and return its facts. Raises DataError if a source has nothing left."""
+    sources = open_sources(fetched)
+    order = [source.name for source in sources]
+    found = [(source.name, raw) for source in sources for raw in read_source(source)]
+    settled = settle(judge_all(found, filters=config.filters, workers=config.workers), order=order)
+    for name in order:
+        kept = [one.document for one in settled if one.document.source == name and not one.reason]
+        write_source(aside, kept, source=name, config=config)
+    write_dropped(aside / DROPPED, [one for one in settled if one.reason])
+    return write_report(aside, balance(aside, order=order, found=found, settled=settled))
+
+
+def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[Judged]) -> dict[str, Balance]:
+    """Count what came in where it was read, and what went out in the written files."""
+    balances = {name: Balance() for name in order}
+    for source, raw in found:
+        balances[source].came_in.add(len(encode(raw.text)))
+    for one in settled:
+        size = len(one.document.text.encode())
+        balances[one.document.source].normalized_away_bytes += one.found_bytes - size
+        balances[one.document.source].dropped.bytes += size if one.reason else 0
+    count_written(aside, balances)
+    return balances
+
+
+def encode(text: str) -> bytes:
+    """UTF-8, lone surrogates included."""
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+def read_source(source: Source) -> Iterator[Raw]:
+    """Every raw document of a source."""
+    for name, path in source.files:
+        if source.is_archive:
+            for member, stream in open_members(path, source.read):
+                yield from raw_documents(stream, name=member, read=source.read)
+        else:
+            with path.open("rb") as stream:
+                yield from raw_documents(stream, name=name, read=source.read)
+
+
+def judge(found: Found, *, filters: FilterConfig) -> Judged:
+    """Normalize one raw document of a source and ask the filters."""
+    source, raw = found
+    text = normalize(raw.text)
+    document = Document(key_of(text), source, text, normalize(raw.origin))
+    return Judged(document, len(encode(raw.text)), raw.problem or drop_reason(text, filters))
+
+
+def judge_all(found: list[Found], *, filters: FilterConfig, workers: int) -> list[Judged]:
+    """Judge every raw document, in as many processes as asked for."""
+    progress = Progress("clean", total=len(found), unit="documents")
+    act = partial(judge, filters=filters)
+    judged = []
+    with _mapping(workers) as mapped:
+        for one in mapped(act, found):
+            judged.append(one)
+            progress.advance()
+    return judged
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[[Callable[[Found], Judged], list[Found]], Iterator[Judged]]]:
+    """A map over one or several processes. They start by forkserver: fork after threads may hang."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), initializer=_start_worker) as pool:
+        yield partial(pool.map, chunksize=BATCH_DOCUMENTS)
+
+
+def _start_worker() -> None:
+    """A worker dies with its parent and leaves an interrupt to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+
+
+def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
+    """Drop all but the first of equal texts, by (source in `order`, origin); sorted by key."""
+    rank = {name: index for index, name in enumerate(order)}
+
+    def precedence(one: Judged) -> tuple[str, int, str, str]:
+        return one.document.key, rank[one.document.source], one.document.origin, one.reason
+
+    settled, last_kept = [], ""
+    for one in sorted(judged, key=precedence):
+        if one.reason or one.document.key != last_kept:
+            settled.append(one)
+            last_kept = last_kept if one.reason else one.document.key
+        else:
+            settled.append(replace(one, reason=DUPLICATE))
+    return settled
+
+
+def is_heldout(key: str, *, seed: int, permille: int) -> bool:
+    """Whether a document is held out: a pure function of its key and the seed."""
+    return derive_seed(seed, "heldout", key) % 1000 < permille
+
+
+def write_source(aside: Path, documents: list[Document], *, source: str, config: CleanConfig) -> None:
+    """Write the training shards and the held-out documents of a source; `documents` are sorted by key."""
+    held: list[Document] = []
+    train: list[Document] = []
+    for document in documents:
+        is_held = is_heldout(document.key, seed=config.seed, permille=config.heldout_permille)
+        (held if is_held else train).append(document)
+    (aside / HELDOUT).mkdir(exist_ok=True)
+    (aside / TRAIN).mkdir(exist_ok=True)
+    write_documents(aside / HELDOUT / f"{source}.jsonl", held)
+    for index, shard in enumerate(shards(train, config)):
+        write_documents(aside / TRAIN / f"{source}-{index:05d}.jsonl", shard)
+
+
+def shards(documents: list[Document], config: CleanConfig) -> Iterator[list[Document]]:
+    """Cut documents into shards; at least one, and a document larger than a shard has its own."""
+    shard: list[Document] = []
+    size = 0
+    for document in documents:
+        length = len(line_of(document))
+        if shard and (len(shard) == config.shard_documents or size + length > config.shard_bytes):
+            yield shard
+            shard, size = [], 0
+        shard.append(document)
+        size += length
+    yield shard
+
+
+def write_dropped(path: Path, dropped: list[Judged]) -> None:
+    """Write key, source and reason of every dropped document."""
+    rows = [{"key": one.document.key, "source": one.document.source, "reason": one.reason} for one in dropped]
+    path.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
