@@ -86,26 +86,42 @@ def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, config: PackCo
     opened = Tokenizer.open(model)
     text_bytes: Counter[str] = Counter()
     documents = _counted(files, text_bytes)
-    sources = []
+    sidecars: dict[str, list[Sidecar]] = {source: [] for source in files}
     for source, group in groupby(encode_all(documents, model=model, workers=config.workers), key=itemgetter(0)):
         tokens = (tokens for _, tokens in group)
-        sidecars = write_shards(aside, source, tokens, vocab_size=opened.vocab_size, shard_tokens=config.shard_tokens)
-        sources.append(_describe(source, sidecars, seq_len=config.seq_len))
-    record = {
-        "format": FORMAT,
-        "seed": config.seed,
-        "seq_len": config.seq_len,
+        sidecars[source] = write_shards(
+            aside, source, tokens, vocab_size=opened.vocab_size, shard_tokens=config.shard_tokens
+        )
+    sources = [describe(source, listed, seq_len=config.seq_len) for source, listed in sidecars.items()]
+    vocabulary = {
         "bos_id": opened.bos_id,
         "eos_id": opened.eos_id,
         "vocab_size": opened.vocab_size,
         "tokenizer_sha256": hash_file(model),
+    }
+    root = write_order(aside, config, sources, vocabulary=vocabulary)
+    facts = _facts(sources, text_bytes, seq_len=config.seq_len)
+    return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
+
+
+def write_order(
+    folder: Path, config: PackConfig, sources: Sequence[Mapping[str, Any]], *, vocabulary: Mapping[str, Any]
+) -> str:
+    """Write order.json, which fixes what every step sees, and return its SHA-256, the data root.
+
+    `vocabulary` has bos_id, eos_id, vocab_size and tokenizer_sha256.
+    """
+    record = {
+        "format": FORMAT,
+        "seed": config.seed,
+        "seq_len": config.seq_len,
+        **vocabulary,
         "phases": [{"start": 0, "weights": config.weights}],
         "sources": sources,
     }
     content = canonical_json({**record, "vectors": vectors(order_of(record))})
-    (aside / RECORD).write_bytes(content)
-    facts = _facts(sources, text_bytes, seq_len=config.seq_len)
-    return {**facts, "data_root": sha256_hex(content), "sources_left_out": sorted(available.keys() - files.keys())}
+    (folder / RECORD).write_bytes(content)
+    return sha256_hex(content)
 
 
 def choose_files(available: Mapping[str, list[Path]], weights: Mapping[str, int]) -> dict[str, list[Path]]:
@@ -176,7 +192,9 @@ def encode_all(documents: Iterable[tuple[str, str]], *, model: Path, workers: in
             while running:
                 yield from running.popleft().result()
         except BrokenProcessPool as error:
-            raise RetryError("a tokenizing process was killed, perhaps for want of memory; run the same command again") from error
+            raise RetryError(
+                "a tokenizing process was killed, perhaps for want of memory; run the same command again"
+            ) from error
 
 
 def _start_worker() -> None:
@@ -198,7 +216,7 @@ def _tokenizer(model: Path) -> Tokenizer:
     return Tokenizer.open(model)
 
 
-def _describe(source: str, sidecars: Sequence[Sidecar], *, seq_len: int) -> dict[str, Any]:
+def describe(source: str, sidecars: Sequence[Sidecar], *, seq_len: int) -> dict[str, Any]:
     """A source as order.json lists it. Raises DataError if its tokens do not fill one window."""
     tokens = sum(sidecar["tokens"] for sidecar in sidecars)
     windows = (tokens - 1) // seq_len
