@@ -42,8 +42,8 @@ profile:
 train:
   {{seed: 1, steps: 12, micro_batches: 8, micro_batch: 2, lr: 1.0e-2, min_lr: 1.0e-3, warmup_steps: 3, beta1: 0.9,
    beta2: 0.95, eps: 1.0e-8, weight_decay: 0.1, clip_norm: 1.0, save_every_steps: 4, placement: zero1}}
-evaluate: {{seed: 1}}
-export: {{}}
+evaluate: {{seed: 1, seq_len: 32}}
+export: {{license: Apache-2.0}}
 release: {{checkpoint_every_steps: 4}}
 launch: {{ranks: 2, kill_rank: -1, kill_at_step: 0}}
 """

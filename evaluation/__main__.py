@@ -1,0 +1,11 @@
+"""Verbs of evaluation/: score a trained model."""
+
+from core.cli import Verb, main
+
+VERBS = {
+    "score": Verb("evaluation.score:main", "bits per byte on held-out documents beside two baselines, and samples"),
+    "check": Verb("evaluation.check:main", "check the sections of a recipe that evaluation/ reads"),
+}
+
+if __name__ == "__main__":
+    main("evaluation", VERBS)

@@ -1,0 +1,172 @@
+"""Stage evaluate: bits per byte on held-out documents beside two baselines, and a few samples.
+
+Reads the clean, tokenizer and train artifacts; writes results.json and samples.jsonl. Bits per byte do not depend on
+the tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.artifact import Artifact, Facts, build, current, plan
+from core.cli import recipe_and_overrides
+from core.config import RunConfig, identity, load
+from core.errors import DataError
+from core.hashing import canonical_json
+from core.profile import ProfileConfig, apply, fingerprint
+from data.documents import Document, read_documents
+from evaluation.baselines import unigram_bits, xz_bits
+from evaluation.config import ScoreConfig
+
+if TYPE_CHECKING:
+    from data.tokenizer import Tokenizer
+    from model.transformer import Transformer
+
+INPUTS = ("clean", "tokenizer", "train")
+LN2 = 0.6931471805599453
+METHOD = {
+    "text": "every document alone after bos; its end is not scored",
+    "windows": "of evaluate.seq_len positions, overlapping by half",
+    "unigram": "entropy of the scored text's own token counts",
+    "xz": "lzma preset 9 extreme over the scored text; the size depends on liblzma's version",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """The documents of one source that are scored, each with its tokens and nats; it holds out `heldout_documents`."""
+
+    texts: list[bytes]
+    ids: list[list[int]]
+    nats: list[float]
+    heldout_documents: int
+
+
+def main(arguments: list[str]) -> None:
+    """Verb `score`: make the artifact of stage evaluate and write its folder to standard output."""
+    recipe, overrides = recipe_and_overrides(arguments, "python -m evaluation score")
+    run = load(recipe, "run", RunConfig, overrides)
+    config = load(recipe, "evaluate", ScoreConfig, overrides)
+    profile = load(recipe, "profile", ProfileConfig, overrides)
+    inputs = {stage: current(run.inputs_folder, stage) for stage in INPUTS}
+    wanted = plan(
+        "evaluate",
+        folder="evaluation",
+        out=run.out_folder,
+        config={**identity(config), "profile": fingerprint(profile)},
+        inputs=inputs,
+    )
+    artifact = build(wanted, lambda aside: write_scores(aside, inputs, config=config, profile=profile))
+    sys.stdout.write(f"{artifact.folder}\n")
+
+
+def write_scores(aside: Path, inputs: Mapping[str, Artifact], *, config: ScoreConfig, profile: ProfileConfig) -> Facts:
+    """Score the held-out documents, draw samples, write both and return the facts."""
+    apply(profile)
+    from data.tokenizer import Tokenizer
+    from inference.weights import load_trained
+    from model.numerics import honour
+
+    honour(profile)
+    tokenizer = Tokenizer.open(inputs["tokenizer"].folder)
+    model = load_trained(inputs["train"], attention=profile.attention)
+    scored = score_sources(inputs["clean"].folder, model, tokenizer, config)
+    results = {
+        "sources": {source: measures([one]) for source, one in scored.items()},
+        "total": measures(list(scored.values())),
+        "method": METHOD,
+    }
+    (aside / "results.json").write_bytes(canonical_json(results))
+    lines = [canonical_json(line) + b"\n" for line in draw_samples(model, tokenizer, config)]
+    (aside / "samples.jsonl").write_bytes(b"".join(lines))
+    return _facts(results)
+
+
+def score_sources(
+    clean_folder: Path, model: "Transformer", tokenizer: "Tokenizer", config: ScoreConfig
+) -> dict[str, Scored]:
+    """Score the held-out documents of every source, in one go over all of them."""
+    from evaluation.likelihood import score
+
+    chosen = choose_documents(clean_folder, source_bytes=config.source_bytes)
+    ids = {source: [tokenizer.encode(document.text) for document in found] for source, (found, _) in chosen.items()}
+    all_ids = [text for texts in ids.values() for text in texts]
+    all_nats = iter(score(model, all_ids, bos_id=tokenizer.bos_id, seq_len=config.seq_len, batch=config.batch_windows))
+    return {
+        source: Scored(
+            texts=[document.text.encode() for document in documents],
+            ids=ids[source],
+            nats=[next(all_nats) for _ in documents],
+            heldout_documents=count,
+        )
+        for source, (documents, count) in chosen.items()
+    }
+
+
+def choose_documents(clean_folder: Path, *, source_bytes: int) -> dict[str, tuple[list[Document], int]]:
+    """The documents of every source that are scored, and how many it holds out. Raises DataError if it is none.
+
+    They come in the order of their keys, which are hashes: the first ones are a fair sample. The first document is
+    taken whatever its size.
+    """
+    chosen = {}
+    for path in sorted((clean_folder / "heldout").glob("*.jsonl")):
+        documents = list(read_documents(path))
+        kept: list[Document] = []
+        size = 0
+        for document in documents:
+            size += len(document.text.encode())
+            if kept and size > source_bytes:
+                break
+            kept.append(document)
+        if kept:
+            chosen[path.stem] = (kept, len(documents))
+    if not chosen:
+        raise DataError(f"no held-out documents in {clean_folder / 'heldout'}; raise clean.heldout_permille")
+    return chosen
+
+
+def measures(scored: Sequence[Scored]) -> dict[str, Any]:
+    """Counts and bits per byte of one source, or of several together."""
+    text = b"".join(text for one in scored for text in one.texts)
+    tokens = [token for one in scored for ids in one.ids for token in ids]
+    return {
+        "heldout_documents": sum(one.heldout_documents for one in scored),
+        "documents": sum(len(one.texts) for one in scored),
+        "bytes": len(text),
+        "tokens": len(tokens),
+        "bits_per_byte": math.fsum(nats for one in scored for nats in one.nats) / LN2 / len(text),
+        "unigram_bits_per_byte": unigram_bits(tokens) / len(text),
+        "xz_bits_per_byte": xz_bits(text) / len(text),
+    }
+
+
+def draw_samples(model: "Transformer", tokenizer: "Tokenizer", config: ScoreConfig) -> list[dict[str, Any]]:
+    """One continuation of every prompt; the same seed and prompt draw the same one."""
+    from inference.engine import Sampling, generate
+
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, seed=config.seed)
+    lines = []
+    for prompt in config.prompts:
+        given = [tokenizer.bos_id, *tokenizer.encode(prompt)]
+        ids = generate(
+            model, given, max_tokens=config.sample_tokens, stop_id=tokenizer.eos_id, sampling=sampling, stream=prompt
+        )
+        lines.append({"prompt": prompt, "text": tokenizer.decode(ids), "ids": ids})
+    return lines
+
+
+def _facts(results: Mapping[str, Any]) -> Facts:
+    total, sources = results["total"], results["sources"]
+    baselines = f"unigram {total['unigram_bits_per_byte']:.2f}, xz {total['xz_bits_per_byte']:.2f}"
+    return {
+        "came_in": f"{len(sources)} sources, {total['bytes'] / 1000:.0f} kB held out",
+        "went_out": f"{total['bits_per_byte']:.3f} bits per byte ({baselines})",
+        "bits_per_byte": total["bits_per_byte"],
+        "bits_per_byte_by_source": {source: found["bits_per_byte"] for source, found in sources.items()},
+        "unigram_bits_per_byte": total["unigram_bits_per_byte"],
+        "xz_bits_per_byte": total["xz_bits_per_byte"],
+    }
