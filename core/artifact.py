@@ -2,7 +2,8 @@
 
 Layout of `<out>/<stage>-<key>/`:
     artifact.json   stage, code hash, identity configuration, inputs by digest, files with hashes, facts
-    witness/        what placement and the clock may change (times, journal, host): never part of the digest
+    witness/        what placement and the clock may change (times, journal, host): never part of the digest; a
+                    bundle inside an artifact has its own, so this holds for a folder of that name at any depth
     ...             the stage's own files, all listed in artifact.json
 
 The key is the hash of (stage, code, configuration, input digests): it is known before the work starts. The digest is
@@ -142,13 +143,13 @@ def publish(wanted: Plan, facts: Facts, *, timing: Facts) -> Artifact:
 
 
 def list_files(folder: Path) -> list[dict[str, Any]]:
-    """Path, size and SHA-256 of every file below a folder, sorted, without the witness and artifact.json."""
+    """Path, size and SHA-256 of every file below a folder, sorted, without artifact.json and any folder `witness`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    named = [(path.relative_to(folder).as_posix(), path) for path in files]
+    named = [(path.relative_to(folder), path) for path in files]
     return [
-        {"path": name, "bytes": path.stat().st_size, "sha256": hash_file(path)}
+        {"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": hash_file(path)}
         for name, path in named
-        if name != RECORD and not name.startswith(f"{WITNESS}/")
+        if name != Path(RECORD) and WITNESS not in name.parts[:-1]
     ]
 
 

@@ -1,0 +1,17 @@
+"""Verbs of release/: make a bundle, judge it, redo it, compare two runs."""
+
+from core.cli import Verb, main
+
+VERBS = {
+    "build": Verb("release.bundle:main", "close a run's artifacts into one bundle"),
+    "judge": Verb("release.judge:main", "verify the bundle of a recipe, once, as a stage"),
+    "verify": Verb("release.verify:main", "check a bundle: BUNDLE [--root HEX] [--nonce TEXT] [--segments N]"),
+    "reproduce": Verb(
+        "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
+    ),
+    "diff": Verb("release.diff:main", "name the first difference of two runs, bundles or ledgers: A B"),
+    "check": Verb("release.check:main", "check the sections of a recipe that release/ reads"),
+}
+
+if __name__ == "__main__":
+    main("release", VERBS)

@@ -1,0 +1,235 @@
+"""Verb build: closes a run's artifacts into one folder that proves itself.
+
+Reads the artifacts of every stage, the checkout's code and the recipe. Writes `<name>/` into artifact `bundle`. The
+same recipe under the same numerics profile gives the same root, whatever the ranks, the machine and the interruptions:
+all that those may change goes to `<name>/witness/`, which has a manifest of its own. The layout is in layout.py.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.artifact import RECORD, Artifact, build, current, plan
+from core.cli import recipe_and_overrides
+from core.codetree import MAY_IMPORT, ROOT, code_hash
+from core.config import CONF, RunConfig, identity, load, resolve
+from core.errors import ConfigError, DataError
+from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
+from core.ledger import full_head, read_lines, trajectory_head
+from release.code import CodeFiles, commit_facts, read_checkout, write_code
+from release.config import ReleaseConfig
+from release.documents import REPRODUCE, VERIFY, manifest_page, readme
+from release.environment import hardware, installed_packages
+from release.gitpack import tree_id
+from release.layout import CODE_LICENSE, CONTENTS, describe, shipped
+from release.manifest import WITNESS, Entry, list_files, write_manifest
+from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
+from release.stage import read_stages
+
+FORMAT = "wholegrain-bundle-1"
+STAGE = "bundle"
+LICENSE, LOCK = "LICENSE", "requirements.lock"
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """All that a bundle is made of."""
+
+    name: str
+    config: ReleaseConfig
+    code: CodeFiles
+    resolved: Record
+    stages: dict[str, Record]
+    inputs: dict[str, Artifact]
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The licence of each source."""
+        index = json.loads((self.inputs["fetch"].folder / "sources.json").read_bytes())
+        return {source["name"]: source["license"] for source in index}
+
+    @property
+    def trained(self) -> Record:
+        """What the training wrote of its configuration: sections model and train, and the profile's fingerprint."""
+        record: Record = json.loads((self.inputs["train"].folder / "config.json").read_bytes())
+        return record
+
+    @property
+    def shipped(self) -> dict[str, dict[str, str]]:
+        """By stage, the artifact's files that go into the bundle, each with its place."""
+        every = self.config.checkpoint_every_steps
+        return {
+            stage: shipped(stage, [entry["path"] for entry in artifact.record["files"]], every=every)
+            for stage, artifact in self.inputs.items()
+        }
+
+
+def main(arguments: list[str]) -> None:
+    """Run the verb: make or find the bundle and write its artifact's folder to standard output."""
+    recipe, overrides = recipe_and_overrides(arguments, "python -m release build")
+    run = load(recipe, "run", RunConfig, overrides)
+    config = load(recipe, "release", ReleaseConfig, overrides)
+    code, stages = read_checkout(ROOT), read_stages(CONF / "stages.yaml")
+    inputs = {stage: current(run.inputs_folder, stage) for stage in stages[STAGE]["inputs"]}
+    _check_code(inputs, stages)
+    # The name and the whole code tree are in the bundle, so they decide its key; a stage's own code hash does not
+    # cover the recipes, scripts and pages of the checkout.
+    decided = {**identity(config), "name": run.name, "tree": tree_id(code)}
+    wanted = plan(STAGE, folder="release", out=run.out_folder, config=decided, inputs=inputs)
+    release = Release(
+        name=run.name, config=config, code=code, resolved=resolve(recipe, overrides), stages=stages, inputs=inputs
+    )
+    artifact = build(wanted, lambda aside: write_bundle(aside, release))
+    sys.stdout.write(f"{artifact.folder}\n")
+
+
+def write_bundle(aside: Path, release: Release) -> Record:
+    """Write the bundle into `aside`/<name> and return the artifact's facts."""
+    folder = aside / release.name
+    folder.mkdir()
+    _write_artifacts(folder, release)
+    _write_code(folder, release)
+    _write_config(folder, release)
+    record = _record(folder, release)
+    (folder / "bundle.json").write_bytes(canonical_json(record))
+    entries = _write_pages(folder, release, record)
+    root = write_manifest(folder, entries)
+    _write_witness(folder / WITNESS, release, root)
+    return {
+        "came_in": f"{len(release.inputs)} artifacts, {len(release.code)} code files",
+        "went_out": f"{len(entries)} files, {sum(entry.bytes for entry in entries)} bytes",
+        "bundle": release.name,
+        "root": root,
+        "trajectory_head": record["trajectory_head"],
+        "full_head": record["full_head"],
+    }
+
+
+def _check_code(inputs: Mapping[str, Artifact], stages: Mapping[str, Record]) -> None:
+    for stage, artifact in inputs.items():
+        if artifact.record["code"] != code_hash(stages[stage]["folder"]):
+            raise DataError(
+                f"{artifact.folder} was made by other code than the checkout's; run the whole recipe again, "
+                "so that the bundle's code is what ran"
+            )
+
+
+def _write_artifacts(folder: Path, release: Release) -> None:
+    for stage, artifact in release.inputs.items():
+        for source, target in release.shipped[stage].items():
+            _copy(artifact.folder / source, folder / target)
+        _copy(artifact.folder / RECORD, folder / "artifacts" / f"{stage}.json")
+
+
+def _write_code(folder: Path, release: Release) -> None:
+    imports = {name: [name, *below] for name, below in MAY_IMPORT.items()}
+    write_code(release.code, folder / "code", imports=imports)
+    for name, places in {
+        LICENSE: (LICENSE, f"LICENSES/{CODE_LICENSE}.txt"),
+        LOCK: (f"env/{LOCK}",),
+    }.items():
+        if name not in release.code:
+            raise ConfigError(f"the checkout has no {name}, which a bundle must hold; restore it")
+        for place in places:
+            _write(folder / place, release.code[name].content)
+    _write(folder / "verify.sh", VERIFY.encode())
+    _write(folder / "reproduce.sh", REPRODUCE.encode())
+
+
+def _write_config(folder: Path, release: Release) -> None:
+    trained = release.trained
+    identities = {**trained, "profile": trained["profile"]["asked"]}
+    recipe = neutral_recipe(
+        release.resolved,
+        name=release.name,
+        configs={stage: artifact.record["config"] for stage, artifact in release.inputs.items()},
+        trained={section: identities[section] for section in TRAIN_SECTIONS},
+        release=identity(release.config),
+    )
+    _write(folder / "config" / "recipe.yaml", to_yaml(recipe))
+    _write(folder / "config" / "stages.yaml", to_yaml(release.stages))
+    _write(folder / "env" / "profile.json", canonical_json(trained["profile"]))
+
+
+def _record(folder: Path, release: Release) -> Record:
+    lines = read_lines(folder / "logs" / "ledger.jsonl")
+    profile = release.trained["profile"]
+    return {
+        "format": FORMAT,
+        "name": release.name,
+        **identity(release.config),
+        "contents": {name: meaning for name, (_, _, meaning) in CONTENTS.items()},
+        "commands": {"verify": "sh verify.sh", "reproduce": "sh reproduce.sh"},
+        "steps": len(lines) - 1,
+        "trajectory_head": trajectory_head(lines[1:]),
+        "full_head": full_head(lines),
+        "data_root": hash_file(folder / "data" / "pack" / "order.json"),
+        "weights_sha256": release.inputs["train"].facts["weights_sha256"],
+        "profile_name": profile["asked"]["name"],
+        "profile_sha256": hash_value(profile),
+        "code_tree": tree_id(release.code),
+        "artifacts": {stage: artifact.digest for stage, artifact in release.inputs.items()},
+    }
+
+
+def _write_pages(folder: Path, release: Release, record: Record) -> list[Entry]:
+    """Write README.md and MANIFEST.md and return the lines of the manifest."""
+    facts = {stage: artifact.facts for stage, artifact in release.inputs.items()}
+    _write(folder / "README.md", readme(record, facts=facts, sources=release.sources).encode())
+    entries = list_files(folder, lambda path: _describe(path, release))
+    page = manifest_page(
+        entries,
+        artifacts={stage: artifact.record for stage, artifact in release.inputs.items()},
+        digests=record["artifacts"],
+        stages=release.stages,
+    ).encode()
+    _write(folder / "MANIFEST.md", page)
+    role, license_ = _describe("MANIFEST.md", release)
+    own = Entry(path="MANIFEST.md", bytes=len(page), sha256=sha256_hex(page), role=role, license=license_)
+    return [*entries, own]
+
+
+def _write_witness(folder: Path, release: Release, root: str) -> None:
+    hosts: dict[str, str] = {}
+    for stage, artifact in release.inputs.items():
+        for path in sorted((artifact.folder / WITNESS).glob("*.json*")):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            text = "".join(f"{_without_host(line, hosts)}\n" for line in lines)
+            _write(folder / stage / path.name, text.encode())
+    packages = b"".join(canonical_json(package) + b"\n" for package in installed_packages())
+    _write(folder / "packages.jsonl", packages)
+    _write(folder / "hardware.json", canonical_json(hardware()))
+    _write(folder / "release.json", canonical_json({"root": root, **commit_facts(ROOT)}))
+    write_manifest(folder, list_files(folder, lambda _: (WITNESS, release.config.license)))
+
+
+def _without_host(line: str, hosts: dict[str, str]) -> str:
+    """A journal line with its host replaced by a number; whatever else it is stays as it is."""
+    try:
+        facts = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(facts, dict) or "host" not in facts:
+        return line
+    facts["host"] = hosts.setdefault(facts["host"], f"host {len(hosts)}")
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def _describe(path: str, release: Release) -> tuple[str, str]:
+    return describe(path, sources=release.sources, license_of_run=release.config.license)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

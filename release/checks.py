@@ -1,0 +1,179 @@
+"""The checks of a bundle that need no training: is it whole, and do its parts tell one story.
+
+Each takes a bundle, returns what it saw in one phrase, and raises DataError naming the first thing that is wrong, or
+InconclusiveError if it cannot be judged here. What each cannot catch is said in verify.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.codetree import ROOT
+from core.errors import DataError
+from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
+from core.ledger import Line, full_head, trajectory_head
+from core.progress import Progress
+from release.code import clone, is_checkout_of, read_tree, stage_code_hash
+from release.contents import Bundle
+from release.layout import shipped
+from release.manifest import first_flaw, read_manifest
+from release.recipe import TRAIN_SECTIONS, neutral_recipe
+from release.stage import ask, first_value
+from release.weights import contents, state_root
+
+TENSORS = ("model.safetensors", "optimizer.safetensors")
+PUBLISHED = "weights/final/model.safetensors"
+
+
+def integrity(bundle: Bundle) -> str:
+    """Every file is what the manifest says, none is missing, none added; the witness likewise by its own manifest."""
+    count = len(read_manifest(bundle.folder))
+    expect("the root", bundle.root, bundle.expected_root or bundle.root)
+    flaw = first_flaw(bundle.folder, progress=Progress("hash", total=count, unit="files"))
+    flaw = flaw or first_flaw(bundle.witness)
+    if flaw:
+        raise DataError(flaw)
+    bundle.is_whole = True
+    return f"{count} files are what the manifest says, root {bundle.root}"
+
+
+def code(bundle: Bundle) -> str:
+    """The git bundle holds the files that tree.json lists, and every stage's code hash is that of these files."""
+    folder = bundle.folder / "code"
+    tree, unpacked = read_tree(folder), bundle.scratch / "code"
+    clone(folder, unpacked)
+    expect("the code tree in bundle.json", bundle.record["code_tree"], tree["tree"])
+    for stage, artifact in bundle.artifacts.items():
+        expect(f"the code of stage {stage}", artifact["code"], stage_code_hash(tree, bundle.stages[stage]["folder"]))
+    bundle.code = ROOT if is_checkout_of(ROOT, tree) else unpacked
+    return f"tree {tree['tree']}, {len(tree['files'])} files, is what all {len(bundle.artifacts)} stages ran"
+
+
+def chain(bundle: Bundle) -> str:
+    """Artifacts name their inputs by digest, keys follow from what they name, and shipped files are the artifacts'."""
+    files = 0
+    for stage, artifact in bundle.artifacts.items():
+        wanted = {name: bundle.digests[name] for name in bundle.stages[stage]["inputs"]}
+        expect(f"the inputs of stage {stage}", artifact["inputs"], wanted)
+        expect(f"the key of stage {stage}", artifact["key"], _key(artifact))
+        files += _check_files(bundle, stage, artifact["files"])
+    expect("the artifacts in bundle.json", bundle.record["artifacts"], bundle.digests)
+    _check_recipe(bundle)
+    return f"{len(bundle.artifacts)} artifacts follow from each other by digest, {files} of their files are here"
+
+
+def ledger(bundle: Bundle) -> str:
+    """The ledger's chain is unbroken; its heads and its first line say what the rest of the bundle says."""
+    lines, facts = bundle.ledger, bundle.artifacts["train"]["facts"]
+    heads = {"trajectory_head": trajectory_head(lines[1:]), "full_head": full_head(lines)}
+    for place, said in {"bundle.json": bundle.record, "artifact train": facts}.items():
+        for name, head in heads.items():
+            expect(f"{name} in {place}", said[name], head)
+        expect(f"steps in {place}", said["steps"], len(lines) - 1)
+    first, trained = lines[0], bundle.trained
+    config = hash_value({"model": trained["model"], "train": trained["train"]})
+    expect("the configuration in the first line", first["config"], config)
+    expect("the data root in the first line", first["data"], hash_file(bundle.pack / "order.json"))
+    expect("the code in the first line", first["code"], bundle.artifacts["train"]["code"])
+    profile = bundle.read_json("env/profile.json")
+    expect("the profile of the training", bundle.trained["profile"], profile)
+    expect("the profile in the first line", first["profile"], hash_value(profile))
+    return f"{len(lines) - 1} steps in one chain, trajectory head {heads['trajectory_head']}"
+
+
+def data(bundle: Bundle) -> str:
+    """The digest of every step's token ids, computed again from the shipped shards, is the ledger's."""
+    train, steps = bundle.trained["train"], bundle.ledger[1:]
+    shape = ["--micro-batches", train["micro_batches"], "--micro-batch", train["micro_batch"]]
+    answer = ask(
+        bundle.runnable_code(),
+        "data",
+        "digests",
+        bundle.recipe_path,
+        "--pack",
+        bundle.pack,
+        "--steps",
+        len(steps),
+        *shape,
+    ).split()
+    expect("the number of batch digests", len(answer), len(steps))
+    for line, digest in zip(steps, answer, strict=True):
+        expect(f"the batch digest of step {line['step']}", line["batch"], digest)
+    return f"the token ids of all {len(steps)} steps follow from the shards and the data order"
+
+
+def checkpoints(bundle: Bundle) -> str:
+    """Checkpoints have the hashes that they state, and their heads and state roots stand in the ledger."""
+    lines = bundle.ledger
+    identity = hash_value({"config": bundle.trained, "data": lines[0]["data"]})
+    for step, folder in bundle.checkpoints.items():
+        name = f"checkpoints/{folder.name}"
+        manifest, state = bundle.read_json(f"{name}/manifest.json"), bundle.read_json(f"{name}/state.json")
+        for entry in manifest["files"]:
+            expect(f"the hash of {name}/{entry['path']}", entry["sha256"], hash_file(folder / entry["path"]))
+        for place, said in {"manifest.json": manifest, "state.json": state}.items():
+            expect(f"the step in {name}/{place}", said["step"], step)
+            expect(f"the ledger head in {name}/{place}", said["ledger_head"], _hash(lines[step]))
+            expect(f"the state root in {name}/{place}", said["state_root"], lines[step]["state"])
+            expect(f"the run's identity in {name}/{place}", said["identity"], identity)
+        root = state_root(folder / file for file in TENSORS)
+        expect(f"the state root of the tensors in {name}", root, lines[step]["state"])
+    if not bundle.checkpoints or max(bundle.checkpoints) != len(lines) - 1:
+        raise DataError(f"the checkpoint of the last step {len(lines) - 1} is not in the bundle")
+    return (
+        f"steps {', '.join(map(str, bundle.checkpoints))} stand in the ledger; their tensors give the state roots there"
+    )
+
+
+def weights(bundle: Bundle) -> str:
+    """The published weights are those of the last checkpoint: the same tensors, whatever their names."""
+    last = bundle.checkpoints[max(bundle.checkpoints)] / "model.safetensors"
+    facts = bundle.artifacts["train"]["facts"]
+    expect("the last weights in artifact train", facts["weights_sha256"], hash_file(last))
+    expect("the last weights in bundle.json", bundle.record["weights_sha256"], facts["weights_sha256"])
+    expect("the last state root in artifact train", facts["state_root"], bundle.ledger[-1]["state"])
+    ours, published = contents(last), contents(bundle.folder / PUBLISHED)
+    strange = sum((published - ours).values())
+    if strange or not published:
+        raise DataError(f"{strange} of {sum(published.values())} tensors of {PUBLISHED} are not in the last checkpoint")
+    return f"all {sum(published.values())} published tensors are those of the last checkpoint"
+
+
+def expect(what: str, found: Any, wanted: Any) -> None:
+    """Raise DataError if a value is not what the rest of the bundle says it must be."""
+    if found != wanted:
+        raise DataError(f"{what} is {found}, but {wanted} follows from the rest of the bundle")
+
+
+def _check_recipe(bundle: Bundle) -> None:
+    """The stated recipe holds what the artifacts were made with, and nothing else."""
+    stated, trained = bundle.recipe, bundle.trained
+    identities = {**trained, "profile": trained["profile"]["asked"]}
+    made_with = neutral_recipe(
+        stated,
+        name=bundle.record["name"],
+        configs={stage: artifact["config"] for stage, artifact in bundle.artifacts.items()},
+        trained={section: identities[section] for section in TRAIN_SECTIONS},
+        release={name: bundle.record[name] for name in ("checkpoint_every_steps", "license")},
+    )
+    difference = first_value(stated, made_with)
+    if difference:
+        raise DataError(f"config/recipe.yaml is not what the stages ran with: {difference}")
+
+
+def _key(artifact: Mapping[str, Any]) -> str:
+    return hash_value({name: artifact[name] for name in ("stage", "code", "config", "inputs")})
+
+
+def _check_files(bundle: Bundle, stage: str, files: list[dict[str, Any]]) -> int:
+    """Hold a stage's shipped files against its artifact.json; returns how many there are."""
+    listed = {entry["path"]: entry["sha256"] for entry in files}
+    places = shipped(stage, listed, every=bundle.record["checkpoint_every_steps"])
+    for path, place in places.items():
+        if not (bundle.folder / place).is_file():
+            raise DataError(f"{place} is missing, which stage {stage} made")
+        expect(f"the hash of {place}", hash_file(bundle.folder / place), listed[path])
+    return len(places)
+
+
+def _hash(line: Line) -> str:
+    return sha256_hex(canonical_json(line))

@@ -1,0 +1,23 @@
+"""Section `release` of a recipe."""
+
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+
+
+@dataclass(kw_only=True, slots=True)
+class ReleaseConfig:
+    """What goes into a bundle; all identity.
+
+    `checkpoint_every_steps`: checkpoints whose step is a multiple of it are shipped, and the last one.
+    `license`: SPDX identifier under which what the run made (weights, tokenizer, logs) is released.
+    """
+
+    checkpoint_every_steps: int
+    license: str = "Apache-2.0"
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_every_steps < 1:
+            raise ConfigError(f"release.checkpoint_every_steps is {self.checkpoint_every_steps}; give at least 1")
+        if not self.license.strip():
+            raise ConfigError("release.license is empty; name the licence of the weights, such as Apache-2.0")

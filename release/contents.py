@@ -1,0 +1,132 @@
+"""A bundle as its checks read it: parsed when asked for, and never trusted."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from core.config import resolve
+from core.errors import ConfigError, DataError
+from core.hashing import hash_file
+from core.ledger import Line, read_lines
+from release.manifest import NAME, WITNESS, manifest_root
+from release.stage import read_stages
+from release.verdict import InconclusiveError
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Bundle:
+    """A bundle's folder, and the parts that checks look at. Whatever is missing or no JSON raises DataError.
+
+    What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`;
+    `scratch` is a folder for what checks unpack. What checks find: `code` is the folder whose code may be run, and
+    `is_whole` says that every file has the hash that the manifest gives.
+    """
+
+    folder: Path
+    nonce: str = ""
+    segments: int = 1
+    expected_root: str = ""
+    scratch: Path = field(default_factory=Path)
+    code: Path = field(default_factory=Path)
+    is_whole: bool = False
+
+    def runnable_code(self) -> Path:
+        """The folder whose code may be run on this bundle. Raises InconclusiveError if an earlier check failed."""
+        if not self.is_whole:
+            raise InconclusiveError("not run, since the files are not what the manifest says")
+        if self.code == Path():
+            raise InconclusiveError("not run, since the code is not what it is said to be")
+        return self.code
+
+    @property
+    def root(self) -> str:
+        """SHA-256 of the manifest."""
+        return manifest_root(self.folder)
+
+    @cached_property
+    def record(self) -> Record:
+        """bundle.json."""
+        return self.read_json("bundle.json")
+
+    @cached_property
+    def stages(self) -> dict[str, Record]:
+        """The stages whose artifacts are inside, in order."""
+        try:
+            stages = read_stages(self.folder / "config" / "stages.yaml")
+        except ConfigError as error:
+            raise DataError(str(error)) from error
+        return {name: stage for name, stage in stages.items() if name in stages["bundle"]["inputs"]}
+
+    @cached_property
+    def artifacts(self) -> dict[str, Record]:
+        """artifact.json of every stage."""
+        return {stage: self.read_json(f"artifacts/{stage}.json") for stage in self.stages}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of every stage's artifact: SHA-256 of its artifact.json."""
+        return {stage: hash_file(self.folder / "artifacts" / f"{stage}.json") for stage in self.stages}
+
+    @cached_property
+    def ledger(self) -> list[Line]:
+        """The ledger's lines, genesis first; their chain is unbroken."""
+        path = self.folder / "logs" / "ledger.jsonl"
+        if not path.is_file():
+            raise DataError(f"{path} is missing; get the bundle again")
+        return read_lines(path)
+
+    @cached_property
+    def trained(self) -> Record:
+        """What the training wrote of its configuration: model, train, and the profile's fingerprint."""
+        return self.read_json("config/train.json")
+
+    @property
+    def pack(self) -> Path:
+        """The folder of the token shards and the data order."""
+        return self.folder / "data" / "pack"
+
+    @property
+    def recipe_path(self) -> Path:
+        """Where the resolved recipe lies."""
+        return self.folder / "config" / "recipe.yaml"
+
+    @cached_property
+    def recipe(self) -> Record:
+        """The resolved recipe."""
+        try:
+            return resolve(str(self.recipe_path))
+        except ConfigError as error:
+            raise DataError(str(error)) from error
+
+    @cached_property
+    def checkpoints(self) -> dict[int, Path]:
+        """The shipped checkpoints by step."""
+        folders = sorted((self.folder / "checkpoints").glob("step-*"))
+        return {int(folder.name.removeprefix("step-")): folder for folder in folders}
+
+    @property
+    def witness(self) -> Path:
+        """What placement and the clock decided."""
+        return self.folder / WITNESS
+
+    def read_json(self, name: str) -> Record:
+        """A JSON object of the bundle."""
+        path = self.folder / name
+        try:
+            value = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is missing or damaged: {error}; get the bundle again") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{path} is no JSON object; get the bundle again")
+        return value
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """A bundle's folder. Raises ConfigError if it is none."""
+    if not any((folder / name).is_file() for name in (NAME, "logs/ledger.jsonl", "code/tree.json")):
+        raise ConfigError(f"{folder} is no bundle; give the folder that holds {NAME}")
+    return Bundle(folder=folder.resolve())

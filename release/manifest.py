@@ -1,0 +1,112 @@
+"""MANIFEST.jsonl: every file of a folder by path, size, SHA-256, role and licence; its own SHA-256 is the root.
+
+A bundle has two: the one at the top, whose hash is the bundle's root, leaves out the witness; the witness has its own.
+"""
+
+import json
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from core.errors import DataError
+from core.hashing import canonical_json, hash_file
+from core.progress import Progress
+
+NAME = "MANIFEST.jsonl"
+WITNESS = "witness"
+
+# From a file's path in the folder: its role and its licence.
+Describe = Callable[[str], tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a manifest."""
+
+    path: str
+    bytes: int
+    sha256: str
+    role: str
+    license: str
+
+
+def list_files(folder: Path, describe: Describe) -> list[Entry]:
+    """Every file of a folder, hashed, by path. Raises DataError if the folder holds a link."""
+    return [_entry(folder, name, describe) for name in sorted(_walk(folder))]
+
+
+def write_manifest(folder: Path, entries: Iterable[Entry]) -> str:
+    """Write a folder's manifest and return its root."""
+    ordered = sorted(entries, key=lambda entry: entry.path)
+    path = folder / NAME
+    path.write_bytes(b"".join(canonical_json(asdict(entry)) + b"\n" for entry in ordered))
+    return hash_file(path)
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """The lines of a folder's manifest.
+
+    Raises DataError if it is missing, damaged, not sorted, or names a path that would lead out of the folder.
+    """
+    path = folder / NAME
+    try:
+        rows = path.read_bytes().splitlines()
+        entries = [Entry(**json.loads(row)) for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is missing or damaged: {error}; get the bundle again") from error
+    names = [entry.path for entry in entries]
+    for name in names:
+        if not _is_inside(name):
+            raise DataError(f"{path} names {name!r}, which leads out of the bundle; do not use this bundle")
+    if names != sorted(set(names)):
+        raise DataError(f"{path} is not sorted by path or names one twice; get the bundle again")
+    return entries
+
+
+def manifest_root(folder: Path) -> str:
+    """SHA-256 of a folder's manifest: of a bundle, its root."""
+    return hash_file(folder / NAME)
+
+
+def first_flaw(folder: Path, *, progress: Progress | None = None) -> str:
+    """What is wrong with the first file that is not as the manifest says, or an empty string.
+
+    Raises DataError for a manifest that cannot be used, and for links, which a bundle never holds.
+    """
+    listed = {entry.path: entry for entry in read_manifest(folder)}
+    present = set(_walk(folder))
+    for name in sorted(listed.keys() | present):
+        if name not in present:
+            return f"{name} is missing"
+        if name not in listed:
+            return f"{name} is not in the manifest"
+        if hash_file(folder / name) != listed[name].sha256:
+            return f"{name} is not what the manifest says"
+        if progress:
+            progress.advance()
+    return ""
+
+
+def _entry(folder: Path, name: str, describe: Describe) -> Entry:
+    role, license_ = describe(name)
+    path = folder / name
+    return Entry(path=name, bytes=path.stat().st_size, sha256=hash_file(path), role=role, license=license_)
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Every file below a folder, but not its manifest and its witness. Raises DataError at anything that is neither
+    file nor folder."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode) or name == NAME or name.startswith(f"{WITNESS}/"):
+            continue
+        if not stat.S_ISREG(mode):
+            raise DataError(f"{path} is a link or no plain file, which a bundle never holds; do not use this bundle")
+        yield name
+
+
+def _is_inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and PurePosixPath(name).as_posix() == name

@@ -1,0 +1,184 @@
+"""Verb reproduce: redoes a bundle from its sources, with its own code, and judges whether the same came out.
+
+Reads a bundle that may have been copied anywhere. Writes `<runs>/code`, `<runs>/cache` and `<runs>/run`, by default
+below `<bundle>-reproduced`; a second call goes on with them. Compares the ledger, the weights of every checkpoint and
+of the export, the evaluation, and at last the root.
+
+PASS: all equal. FAIL: something differs although this machine answers the numerics profile as the bundle's did.
+INCONCLUSIVE: something differs and so does the profile. Exit codes as in verdict.py.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from core.artifact import current
+from core.errors import ConfigError, DataError, DeterministicError, ProjectError, RetryError
+from core.ledger import first_difference
+from core.notes import DIE_WITH_PARENT
+from release.arguments import Parser
+from release.checks import PUBLISHED
+from release.code import clone
+from release.contents import Bundle, open_bundle
+from release.diff import checkpoint_difference, origin_difference, say
+from release.manifest import read_manifest
+from release.recipe import FILES, file_sources
+from release.stage import ask_fingerprint, first_value
+from release.verdict import Finding, InconclusiveError, Verdict, conclude
+from release.verify import CHECKS, judge
+from release.weights import first_different_tensor
+
+DEFAULT_RANKS = 2
+FAILURES: dict[int, type[ProjectError]] = {64: InconclusiveError, 65: DeterministicError, 66: DataError}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a reproduction works, where it finds sources that are files, and how many ranks train."""
+
+    runs: Path
+    files: Path
+    ranks: int
+
+
+def main(arguments: list[str]) -> None:
+    """Run the verb: one line a comparison. Raises DataError on FAIL, InconclusiveError on INCONCLUSIVE."""
+    parser = Parser("python -m release reproduce BUNDLE [--runs DIR] [--files DIR] [--ranks N]")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--files", type=Path, default=Path(FILES))
+    parser.add_argument("--ranks", type=int, default=DEFAULT_RANKS)
+    given = parser.parse_args(arguments)
+    bundle = open_bundle(given.bundle)
+    runs = given.runs or bundle.folder.with_name(f"{bundle.folder.name}-reproduced")
+    place = Place(runs=runs.resolve(), files=given.files.resolve(), ranks=given.ranks)
+    findings = []
+    for finding in reproduce(bundle, place):
+        sys.stdout.write(f"{finding}\n")
+        sys.stdout.flush()
+        findings.append(finding)
+    conclude(findings, subject=str(given.bundle))
+
+
+def reproduce(bundle: Bundle, place: Place) -> Iterator[Finding]:
+    """Redo a bundle and yield the findings. Stops after the first if the bundle is damaged: then there is nothing to
+    redo."""
+    whole = judge(CHECKS[0], bundle)
+    yield whole
+    if whole.verdict is Verdict.FAIL:
+        return
+    recipe = prepare(bundle, place)
+    code = place.runs / "code"
+    sys.stderr.write(f"redoing {bundle.record['name']} in {place.runs}\n")
+    clone(bundle.folder / "code", code)
+    profile = first_value(bundle.trained["profile"], ask_fingerprint(code, recipe))
+    same = "this machine answers the numerics profile as the bundle's did"
+    said = f"differs ({profile}); if all else is equal, so much the better" if profile else same
+    yield Finding(check="profile", verdict=Verdict.PASS, detail=said)
+    launch(code, recipe, place)
+    redone = _redone(place.runs / "run")
+    yield from compare(bundle, redone, profile=profile)
+
+
+def prepare(bundle: Bundle, place: Place) -> Path:
+    """Write the recipe that redoes the bundle: the bundle's, with this machine's paths.
+
+    Raises ConfigError if a source is files that are not there.
+    """
+    recipe = bundle.recipe
+    for index, path in file_sources(recipe).items():
+        there = place.files / path.relative_to(FILES)
+        name = recipe["sources"]["items"][index]["name"]
+        if not (there.exists() or any(place.files.glob(path.relative_to(FILES).as_posix()))):
+            raise ConfigError(
+                f"source {name} is files that a bundle does not hold; put them at {there}, or name with --files the "
+                f"folder that holds {path.relative_to(FILES)}"
+            )
+        recipe["sources"]["items"][index]["path"] = str(there)
+    recipe["sources"]["cache"] = str(place.runs / "cache")
+    recipe["run"]["out"] = str(place.runs / "run")
+    recipe["launch"] = {"ranks": place.ranks, "kill_at_step": 0}
+    place.runs.mkdir(parents=True, exist_ok=True)
+    path = place.runs / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def launch(code: Path, recipe: Path, place: Place) -> None:
+    """Walk all stages with the bundle's code; what they say goes to standard error.
+
+    Raises InconclusiveError if this machine or installation does not suit, else the launcher's failure as an error of
+    the same exit code.
+    """
+    command = [sys.executable, "-m", "launch", "run", str(recipe)]
+    done = subprocess.run(command, cwd=code, env={**os.environ, DIE_WITH_PARENT: "1"}, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise FAILURES.get(done.returncode, RetryError)(
+            f"the run that redoes the bundle ended with exit code {done.returncode}, for the reason above; "
+            f"the same command goes on in {place.runs}"
+        )
+
+
+def compare(bundle: Bundle, redone: Bundle, *, profile: str) -> Iterator[Finding]:
+    """Findings on the ledger, the weights, the evaluation and the root; `profile` says how this machine differs."""
+    lines, again = bundle.ledger, redone.ledger
+    difference = first_difference(lines[1:], again[1:])
+    steps = f"all {len(lines) - 1} steps equal, trajectory head {bundle.record['trajectory_head']}"
+    yield _finding("ledger", profile, say(difference) if difference else "", equal=steps)
+    yield _finding(
+        "weights",
+        profile,
+        _weights_difference(bundle, redone),
+        equal="every tensor of every checkpoint and of the export equal",
+    )
+    evaluation = file_difference(bundle, redone, below="eval/")
+    yield _finding("evaluation", profile, evaluation, equal="scores and samples equal")
+    if profile:
+        # What was made under another profile names another profile, and so has another root, even where all is equal.
+        detail = f"not comparable, since the root names the profile: {origin_difference(lines[0], again[0])}"
+        yield Finding(check="root", verdict=Verdict.PASS, detail=detail)
+        return
+    roots = "" if bundle.root == redone.root else f"{file_difference(bundle, redone)}; root {redone.root}"
+    yield _finding("root", "", roots, equal=bundle.root)
+
+
+def file_difference(bundle: Bundle, redone: Bundle, *, below: str = "") -> str:
+    """The first file, by the manifests, that only one bundle holds or that differs; or an empty string."""
+    ours, theirs = (
+        {entry.path: entry.sha256 for entry in read_manifest(one.folder) if entry.path.startswith(below)}
+        for one in (bundle, redone)
+    )
+    for path in sorted(ours.keys() | theirs.keys()):
+        if ours.get(path) != theirs.get(path):
+            return f"first differing file: {path}, {ours.get(path)} against {theirs.get(path)}"
+    return ""
+
+
+def _weights_difference(bundle: Bundle, redone: Bundle) -> str:
+    missing = sorted(bundle.checkpoints.keys() ^ redone.checkpoints.keys())
+    if missing:
+        return f"only one side has the checkpoint of step {missing[0]}"
+    said = checkpoint_difference(bundle.folder / "checkpoints", redone.folder / "checkpoints")
+    exported = first_different_tensor(bundle.folder / PUBLISHED, redone.folder / PUBLISHED)
+    return said or (f"{PUBLISHED}: {exported}" if exported else "")
+
+
+def _redone(out: Path) -> Bundle:
+    artifact = current(out, "bundle")
+    return open_bundle(artifact.folder / artifact.facts["bundle"])
+
+
+def _finding(check: str, profile: str, difference: str, *, equal: str) -> Finding:
+    """PASS if there is no difference; else FAIL, or INCONCLUSIVE where the profile may be the cause."""
+    if not difference:
+        return Finding(check=check, verdict=Verdict.PASS, detail=equal)
+    if profile:
+        return Finding(
+            check=check, verdict=Verdict.INCONCLUSIVE, detail=f"{difference}; the profile differs: {profile}"
+        )
+    return Finding(check=check, verdict=Verdict.FAIL, detail=difference)

@@ -1,0 +1,81 @@
+"""Runs the verbs of the stages as processes, in a given folder of code."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import ConfigError, DataError, RetryError
+from core.notes import DIE_WITH_PARENT, FOLDER, read_notes
+from release.verdict import InconclusiveError
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a verb ended: its exit code, what it wrote to standard output, and the line that said why it failed."""
+
+    exit_code: int
+    output: str
+    message: str
+
+
+def run_verb(code: Path, folder: str, verb: str, *arguments: object) -> Ended:
+    """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes."""
+    command = [sys.executable, "-m", folder, verb, *map(str, arguments)]
+    with tempfile.TemporaryDirectory(prefix="wholegrain-notes-") as notes:
+        environment = {**os.environ, FOLDER: notes, DIE_WITH_PARENT: "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=code, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        note = next(iter(read_notes(Path(notes), "exit").values()), {})
+    return Ended(done.returncode, done.stdout, note.get("message", f"ended with exit code {done.returncode}"))
+
+
+def ask(code: Path, folder: str, verb: str, *arguments: object) -> str:
+    """Run a verb that answers on standard output, and return the answer.
+
+    Raises DataError if it refuses data or fails for good, InconclusiveError if this machine or installation does not
+    suit, RetryError for anything else.
+    """
+    ended = run_verb(code, folder, verb, *arguments)
+    said = f"python -m {folder} {verb}: {ended.message}"
+    match ended.exit_code:
+        case 0:
+            return ended.output
+        case 65 | 66:
+            raise DataError(said)
+        case 64:
+            raise InconclusiveError(said)
+        case _:
+            raise RetryError(f"{said}; try again")
+
+
+def ask_fingerprint(code: Path, recipe: str | Path, *overrides: str) -> dict[str, Any]:
+    """The fingerprint of the recipe's numerics profile on this machine."""
+    answer = ask(code, "train", "fingerprint", recipe, *overrides)
+    fingerprint: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
+    return fingerprint
+
+
+def read_stages(path: Path) -> dict[str, dict[str, Any]]:
+    """The stages in order: the folder and verb that make each, and its inputs. Raises ConfigError if unreadable."""
+    try:
+        stages: dict[str, dict[str, Any]] = yaml.safe_load(path.read_bytes())
+        return {name: {"folder": s["folder"], "verb": s["verb"], "inputs": s["inputs"]} for name, s in stages.items()}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is no table of stages: {error}") from error
+
+
+def first_value(left: Any, right: Any, *, at: str = "") -> str:
+    """Where two JSON values first differ, as `place: one against other`; an empty string if they are equal."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for name in sorted(left.keys() | right.keys()):
+            said = first_value(left.get(name), right.get(name), at=f"{at}.{name}" if at else name)
+            if said:
+                return said
+        return ""
+    return "" if left == right else f"{at}: {left} against {right}"

@@ -1,0 +1,57 @@
+"""Verdicts: what a check found, how it is said, and how a command ends on it.
+
+Exit codes of verify and reproduce: 0 if every verdict is PASS; 66 if one is FAIL; 69 if none is FAIL but one is
+INCONCLUSIVE (this machine cannot tell) or UNSUPPORTED (this bundle does not allow the check).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from core.errors import DataError, ProjectError
+
+
+class Verdict(Enum):
+    """How a check came out."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    UNSUPPORTED = "UNSUPPORTED"
+
+
+class InconclusiveError(ProjectError):
+    """The question cannot be answered here; nothing speaks against the bundle."""
+
+    exit_code: ClassVar[int] = 69
+
+
+class UnsupportedError(InconclusiveError):
+    """The bundle does not hold what the check needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A check's verdict. `detail` depends on the bundle alone; `aside` may speak of placement and machine."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    aside: str = ""
+    cannot_catch: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.check:<12} {self.verdict.value:<12} {self.detail}"
+        said += f" ({self.aside})" if self.aside else ""
+        return said + (f"; cannot catch: {self.cannot_catch}" if self.cannot_catch else "")
+
+
+def conclude(findings: Sequence[Finding], *, subject: str) -> None:
+    """End on the findings: silently if all pass. Raises DataError if one is FAIL, else InconclusiveError."""
+    failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
+    open_ = [finding.check for finding in findings if finding.verdict not in (Verdict.PASS, Verdict.FAIL)]
+    if failed:
+        raise DataError(f"{subject}: FAIL in {', '.join(failed)}; do not rely on it")
+    if open_:
+        raise InconclusiveError(f"{subject}: nothing failed, but {', '.join(open_)} could not be judged here")
