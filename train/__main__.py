@@ -1,0 +1,13 @@
+"""Verbs of train/."""
+
+from core.cli import Verb, main
+
+VERBS = {
+    "run": Verb("train.run:main", "train from packed tokens to checkpoints; alone or under torchrun"),
+    "replay": Verb("train.replay:main", "do some steps of a run again and write their numbers"),
+    "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),
+    "check": Verb("train.check:main", "check the sections of a recipe that train/ reads"),
+}
+
+if __name__ == "__main__":
+    main("train", VERBS)

@@ -1,0 +1,20 @@
+"""Verbs check and fingerprint: what can be said of a recipe without starting anything. Free of torch."""
+
+import sys
+from collections.abc import Sequence
+
+from core.cli import recipe_and_overrides
+from core.hashing import canonical_json
+from core.profile import fingerprint
+from train.recipe import read_recipe
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Check the sections of a recipe that train/ reads."""
+    read_recipe(*recipe_and_overrides(arguments, "python -m train check"))
+
+
+def fingerprint_main(arguments: Sequence[str]) -> None:
+    """Write the fingerprint of the recipe's numerics profile on this machine, as JSON."""
+    recipe = read_recipe(*recipe_and_overrides(arguments, "python -m train fingerprint"))
+    sys.stdout.write(canonical_json(fingerprint(recipe.profile)).decode() + "\n")

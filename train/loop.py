@@ -1,0 +1,160 @@
+"""Start here: the whole of training.
+
+`train` goes from wherever a folder stands to the last step, on every rank together. `steps` is the loop itself; a
+replay (replay.py) runs it too, so what is audited is what was trained. What happens in a step is in step.py, how the
+ranks share the work in parallel.py, and in what order gradients are added, the heart of it, in canonical.py.
+
+Whoever imports this imports torch, and has applied the numerics profile first.
+"""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import getpid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from core.artifact import WITNESS, Facts
+from core.journal import Journal
+from core.ledger import Line
+from core.notes import leave_beat
+from core.profile import Attention
+from data.loader import Loader
+from model.init import initialize
+from model.numerics import honour
+from model.transformer import Transformer
+from train.checkpoint import fill_weights, open_checkpoint, read_moments, state_root
+from train.config import WandbMode
+from train.parallel import gather, load_moments, place
+from train.recipe import Recipe
+from train.records import Records
+from train.runtime import World
+from train.step import Job, Numbers, take_step
+
+if TYPE_CHECKING:
+    from train.wandb_view import WandbView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished step. The ledger line, and the whole state if the step is saved, are on the first rank only."""
+
+    step: int
+    numbers: Numbers
+    line: Line
+    state: dict[str, Tensor] | None
+
+
+def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
+    """Train in `folder` up to the last step; every rank calls it, and the first gets the artifact's facts.
+
+    Raises DataError for damaged tokens, and DeterministicError where trying again cannot help.
+    """
+    loader = open_loader(recipe, pack)
+    records = Records(folder, recipe=recipe, data_root=loader.root) if world.is_first else None
+    generation = world.share(records.generation if records else None)
+    journal_path = folder / WITNESS / f"journal-rank{world.rank}.jsonl"
+    journal = Journal(journal_path, rank=world.rank, generation=generation, is_speaking=world.is_first)
+    how = recipe.train.placement.value
+    journal.event("run.started", placement=how, world_size=world.size, host=socket.gethostname(), pid=getpid())
+    start, checkpoint = world.share(records.find_start(journal) if records else None)
+    job = prepare(recipe, world=world, loader=loader, checkpoint=checkpoint)
+    view = _open_view(recipe, folder) if world.is_first else None
+    began = time.perf_counter()
+    for done in steps(job, after=start, until=recipe.train.steps):
+        if records:
+            records.add(done.line, done.state)
+        if view:
+            view.log(done.step, loss=done.numbers.loss, norm=done.numbers.norm, lr=done.numbers.lr)
+        _record_step(journal, done, began=began, tokens=job.tokens_per_step)
+        began = time.perf_counter()
+        leave_beat(done.step)
+    if view:
+        view.finish()
+    journal.event("run.finished", step=recipe.train.steps)
+    world.wait()
+    return records.finish() if records else {}
+
+
+def steps(job: Job, *, after: int, until: int) -> Iterator[Done]:
+    """Take the steps after + 1 .. until."""
+    for step in range(after + 1, until + 1):
+        numbers = take_step(job, step)
+        state = gather(job.placed, job.world) if job.config.is_saved(step) else None
+        line = ledger_line(job, step, numbers=numbers, state=state) if job.world.is_first else {}
+        yield Done(step=step, numbers=numbers, line=line, state=state)
+
+
+def ledger_line(job: Job, step: int, *, numbers: Numbers, state: dict[str, Tensor] | None) -> Line:
+    """A step's line of the ledger: nothing in it depends on placement or the clock."""
+    line = {
+        "step": step,
+        "tokens": step * job.tokens_per_step,
+        "batch": job.loader.digest(step),
+        "lr": numbers.lr.hex(),
+        "loss": numbers.loss.hex(),
+        "norm": numbers.norm.hex(),
+    }
+    if numbers.grads:
+        line["grads"] = numbers.grads
+    if state:
+        line["state"] = state_root(state)
+    return line
+
+
+def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | None) -> Job:
+    """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks."""
+    honour(recipe.profile)
+    config = recipe.train
+    model = Transformer(recipe.model, Attention(recipe.profile.attention))
+    saved = open_checkpoint(checkpoint) if checkpoint else None
+    if saved:
+        fill_weights(model, saved)
+    else:
+        initialize(model, seed=config.seed, std=recipe.model.init_std)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    placed = place(model, world=world, how=config.placement, order=config.sum, micro_batches=config.micro_batches)
+    if saved:
+        load_moments(placed, read_moments(saved))
+    return Job(
+        config=config,
+        is_sqrt_in_float64=recipe.profile.is_sqrt_in_float64,
+        loader=loader,
+        world=world,
+        placed=placed,
+        parameter_count=count,
+    )
+
+
+def open_loader(recipe: Recipe, pack: Path) -> Loader:
+    """Open the packed tokens for the recipe's steps. Raises DataError if damaged, ConfigError if they do not fit."""
+    config = recipe.train
+    loader = Loader.open(pack, micro_batches=config.micro_batches, micro_batch=config.micro_batch)
+    recipe.check_data(vocab_size=loader.vocab_size, seq_len=loader.seq_len)
+    return loader
+
+
+def _open_view(recipe: Recipe, folder: Path) -> "WandbView | None":
+    if recipe.train.wandb is WandbMode.OFF:
+        return None
+    from train.wandb_view import WandbView  # only where it is asked for: it starts a process of its own
+
+    return WandbView(folder / WITNESS, name=recipe.run.name, facts=recipe.facts)
+
+
+def _record_step(journal: Journal, done: Done, *, began: float, tokens: int) -> None:
+    seconds = time.perf_counter() - began
+    journal.record(
+        "step.finished",
+        step=done.step,
+        loss=done.numbers.loss,
+        seconds=seconds,
+        step_seconds=done.numbers.seconds,
+        compute_seconds=done.numbers.compute_seconds,
+        tokens_per_s=tokens / seconds,
+        memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )

@@ -1,0 +1,51 @@
+"""The sections of a recipe that training reads, and what of them decides the result. Free of torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.config import RunConfig, identity, load
+from core.errors import ConfigError
+from core.profile import ProfileConfig, fingerprint
+from model.config import ModelConfig
+from train.config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Sections run, model, train and profile."""
+
+    run: RunConfig
+    model: ModelConfig
+    train: TrainConfig
+    profile: ProfileConfig
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the result, as JSON values: the content of config.json in the artifact."""
+        return {
+            "model": identity(self.model),
+            "train": identity(self.train),
+            "profile": fingerprint(self.profile),
+        }
+
+    def check_data(self, *, vocab_size: int, seq_len: int) -> None:
+        """Raise ConfigError if the model cannot take what was packed."""
+        if vocab_size > self.model.vocab_size:
+            raise ConfigError(
+                f"the pack holds tokens below {vocab_size}, model.vocab_size is {self.model.vocab_size}; raise it"
+            )
+        if seq_len > self.model.max_seq_len:
+            raise ConfigError(
+                f"the pack's windows are {seq_len} tokens long, model.max_seq_len is {self.model.max_seq_len}; raise it"
+            )
+
+
+def read_recipe(recipe: str, overrides: Sequence[str]) -> Recipe:
+    """Load and check the sections. Raises ConfigError."""
+    return Recipe(
+        run=load(recipe, "run", RunConfig, overrides),
+        model=load(recipe, "model", ModelConfig, overrides),
+        train=load(recipe, "train", TrainConfig, overrides),
+        profile=load(recipe, "profile", ProfileConfig, overrides),
+    )

@@ -1,0 +1,91 @@
+"""Verb replay: take some steps of a run again, from one of its checkpoints, and write what they gave.
+
+Whoever compares the numbers with the run's ledger has audited these steps. Any number of ranks and any placement will
+do, whatever the run was made with. Free of torch until it must.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.cli import recipe_and_overrides
+from core.durable import write_durably
+from core.errors import ConfigError
+from core.hashing import canonical_json
+from core.profile import apply
+from core.progress import Progress
+from train.config import Placement
+from train.recipe import Recipe, read_recipe
+from train.run import DEVICE
+
+USAGE = "python -m train replay"
+INIT = "init"
+OPTIONS = ("--pack", "--start", "--until", "--out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What to replay: the steps after a checkpoint (None: after the initial weights), with which tokens, into what."""
+
+    pack: Path
+    checkpoint: Path | None
+    until: int
+    out: Path
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`RECIPE --pack DIR --start CHECKPOINT_DIR|init --until STEP --out FILE [key=value ...]`."""
+    rest, segment = parse(arguments)
+    recipe = read_recipe(*recipe_and_overrides(rest, USAGE))
+    if segment.until > recipe.train.steps:
+        raise ConfigError(f"--until {segment.until} is beyond train.steps {recipe.train.steps}; give a step of the run")
+    apply(recipe.profile)
+    replay(recipe, segment)
+
+
+def parse(arguments: Sequence[str]) -> tuple[list[str], Segment]:
+    """Take the options out of the arguments. Raises ConfigError naming what is missing or wrong."""
+    values: dict[str, str] = {}
+    rest: list[str] = []
+    iterator = iter(arguments)
+    for argument in iterator:
+        if argument in OPTIONS:
+            values[argument] = next(iterator, "")
+        else:
+            rest.append(argument)
+    missing = [option for option in OPTIONS if not values.get(option)]
+    if missing:
+        raise ConfigError(f"{USAGE} needs {', '.join(missing)}; usage: {main.__doc__}")
+    if not values["--until"].isdecimal():
+        raise ConfigError(f"--until {values['--until']!r} is not a step")
+    checkpoint = None if values["--start"] == INIT else Path(values["--start"])
+    out = Path(values["--out"])
+    return rest, Segment(pack=Path(values["--pack"]), checkpoint=checkpoint, until=int(values["--until"]), out=out)
+
+
+def replay(recipe: Recipe, segment: Segment) -> None:
+    """Take the steps on every rank; the first writes one line of canonical JSON a step, all at once at the end.
+
+    Raises DataError if the checkpoint or the tokens are damaged, ConfigError if there is nothing to replay.
+    """
+    from train.checkpoint import open_checkpoint
+    from train.loop import open_loader, prepare, steps
+    from train.runtime import open_world
+
+    first = open_checkpoint(segment.checkpoint).position.step if segment.checkpoint else 0
+    if first >= segment.until:
+        raise ConfigError(f"the checkpoint is of step {first}, --until is {segment.until}; give a later step")
+    config = recipe.train
+    with open_world(device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement is Placement.FSDP2) as world:
+        loader = open_loader(recipe, segment.pack)
+        job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
+        progress = Progress("replay", total=segment.until, unit="steps", done=first)
+        lines = []
+        for done in steps(job, after=first, until=segment.until):
+            if world.is_first:
+                lines.append(canonical_json(done.line) + b"\n")
+                progress.advance(note=f"loss {done.numbers.loss:.4f}")
+        if world.is_first:
+            write_durably(segment.out, b"".join(lines))
+            sys.stdout.write(f"{segment.out}\n")

@@ -1,0 +1,136 @@
+"""One optimizer step: micro-batches, their canonical sum, the norm, the update. Every rank takes it together."""
+
+import math
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from core.errors import DeterministicError
+from core.merkle import leaf_hash, merkle_root
+from data.loader import Loader
+from model.transformer import next_token_loss
+from train.canonical import tree_sum
+from train.config import TrainConfig
+from train.norm import gradient_norm
+from train.optim import rule_of, update
+from train.parallel import Placed
+from train.runtime import World
+from train.schedule import learning_rate
+
+# A micro-batch's result as int64 words: its loss, a double, and the 32 bytes of its gradient's root.
+RESULT = struct.Struct("<d32s")
+WORDS = struct.Struct("<5q")
+NO_ROOT = bytes(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything a step needs, on one rank."""
+
+    config: TrainConfig
+    is_sqrt_in_float64: bool
+    loader: Loader
+    world: World
+    placed: Placed
+    parameter_count: int
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets of a step; every position is one."""
+        return self.config.micro_batches * self.config.micro_batch * self.loader.seq_len
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What a step gave, the same on every rank but for the two times."""
+
+    lr: float
+    loss: float
+    norm: float
+    grads: str | None
+    seconds: float
+    compute_seconds: float
+
+
+def take_step(job: Job, step: int) -> Numbers:
+    """Take step `step` (from 1). Raises DeterministicError if the loss or a gradient is not finite."""
+    config, placed = job.config, job.placed
+    started = time.perf_counter()
+    losses, roots = _micro_batches(job, step)
+    compute_seconds = time.perf_counter() - started
+    gradients = placed.reduce()
+    loss = _mean_loss(job, losses, step)
+    norm = _mean_norm(job, gradients, step)
+    lr = learning_rate(step, lr=config.lr, min_lr=config.min_lr, warmup_steps=config.warmup_steps, steps=config.steps)
+    _update(job, gradients, step=step, lr=lr, norm=norm)
+    placed.refresh()
+    return Numbers(
+        lr=lr,
+        loss=loss,
+        norm=norm,
+        grads=merkle_root([leaf_hash(root) for root in roots]).hex() if config.is_digested(step) else None,
+        seconds=time.perf_counter() - started,
+        compute_seconds=compute_seconds,
+    )
+
+
+def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
+    """Compute this rank's share of the step; returns losses and gradient roots of all micro-batches, by index."""
+    is_digested = job.config.is_digested(step)
+    results = torch.zeros(job.config.micro_batches, 5, dtype=torch.int64)
+    for micro_step in job.placed.micro_steps:
+        tokens_BT1 = torch.from_numpy(job.loader.batch(step, micro_step.index))
+        loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id)
+        root = job.placed.backward(loss, micro_step, is_digested=is_digested)
+        if not micro_step.is_dummy:
+            packed = RESULT.pack(float(loss.detach()), bytes.fromhex(root) if root else NO_ROOT)
+            results[micro_step.index] = torch.tensor(WORDS.unpack(packed))
+    # Every row is zero on all ranks but one: the sum only moves it.
+    job.world.add_integers(results)
+    unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in results.tolist()]
+    return [loss for loss, _ in unpacked], [root for _, root in unpacked]
+
+
+def _mean_loss(job: Job, losses: Sequence[float], step: int) -> float:
+    bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
+    if bad:
+        raise DeterministicError(
+            f"step {step}: the loss of micro-batch {bad[0]} is {losses[bad[0]]}; lower train.lr or lengthen "
+            "train.warmup_steps"
+        )
+    return tree_sum(losses) / job.tokens_per_step
+
+
+def _mean_norm(job: Job, gradients: Sequence[torch.Tensor], step: int) -> float:
+    """Norm of the gradient of the mean loss; `gradients` are of the sum."""
+    names = [segment.span.name for segment in job.placed.segments]
+    norm = gradient_norm(gradients, names=names, count=job.parameter_count, world=job.world, step=step)
+    return norm / job.tokens_per_step
+
+
+def _update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, lr: float, norm: float) -> None:
+    config = job.config
+    clip = min(1.0, config.clip_norm / norm) if norm > 0 else 1.0
+    rule = rule_of(
+        step,
+        lr=lr,
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        is_sqrt_in_float64=job.is_sqrt_in_float64,
+    )
+    with torch.no_grad():
+        for segment, gradient in zip(job.placed.segments, gradients, strict=True):
+            update(
+                segment.weights,
+                gradient,
+                segment.exp_avg,
+                segment.exp_avg_sq,
+                rule=rule,
+                scale=clip / job.tokens_per_step,
+                is_decayed=segment.is_decayed,
+            )
