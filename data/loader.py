@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import DataError
-from core.hashing import sha256_hex
+from core.hashing import hash_value, sha256_hex
 from data.order import FORMAT, StepShape, order_of, vectors
 from data.shards import TokenStream, verify_shard
 
@@ -73,7 +73,10 @@ class Loader:
 
 
 def read_record(pack_folder: Path) -> tuple[dict[str, Any], str]:
-    """order.json and its SHA-256, the data root. Raises DataError if it is not there or of another format."""
+    """What order.json says, and its SHA-256, the data root.
+
+    Raises DataError if it is not there, of another format, or damaged: it holds the hash of the rest of itself.
+    """
     path = pack_folder / RECORD
     try:
         content = path.read_bytes()
@@ -82,4 +85,6 @@ def read_record(pack_folder: Path) -> tuple[dict[str, Any], str]:
         raise DataError(f"no readable {RECORD} in {pack_folder}: {error}; run stage pack first") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise DataError(f"{path} is not a {FORMAT} record; pack again with this code")
+    if record.pop("seal", None) != hash_value(record):
+        raise DataError(f"{path} is damaged: its content does not have the hash that it names; pack again")
     return record, sha256_hex(content)

@@ -27,7 +27,7 @@ from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load, placement
 from core.errors import ConfigError, DataError, RetryError
-from core.hashing import canonical_json, hash_file, sha256_hex
+from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.notes import die_with_parent
 from core.progress import Progress
 from data.documents import Document, read_documents
@@ -111,7 +111,7 @@ def write_order(
 
     `vocabulary` has bos_id, eos_id, vocab_size and tokenizer_sha256.
     """
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         "seed": config.seed,
         "seq_len": config.seq_len,
@@ -119,7 +119,8 @@ def write_order(
         "phases": [{"start": 0, "weights": config.weights}],
         "sources": sources,
     }
-    content = canonical_json({**record, "vectors": vectors(order_of(record))})
+    record["vectors"] = vectors(order_of(record))
+    content = canonical_json({**record, "seal": hash_value(record)})
     (folder / RECORD).write_bytes(content)
     return sha256_hex(content)
 

@@ -14,6 +14,7 @@ import pytest
 import data.digests
 import data.permutation
 from core.errors import ConfigError, DataError
+from core.hashing import hash_value
 from data.loader import Loader
 from data.order import StepShape
 from data.pack import PackConfig
@@ -22,7 +23,7 @@ from tests.data.packs import generated_tokens, write_pack
 
 T, M, B = 16, 8, 4
 DOCUMENTS = {"alpha": 90, "beta": 25, "gamma": 40}
-GOLDEN_ROOT = "963d4958f604c1bb364f0bdd9ce33ae4f3079e1a4e25be18056e527d583fd978"
+GOLDEN_ROOT = "20c37e2879347f4fe7e1230a140fd5d6e737cbf88983de0765efcc190fa88a3e"
 GOLDEN_DIGESTS = {
     1: "a4a4a36230a373716ca1d76b23539e4559736e902407c53cd01cf0aa202e1e8b",
     2: "0e41f8294d58c61ddab8785a34ef48320815f235b3e30e3e247878ad4ea25529",
@@ -236,7 +237,9 @@ def test_a_changed_algorithm_does_not_pass_for_the_old_one(pack: Path, monkeypat
 @pytest.mark.parametrize(
     ("path", "value"), [(("seed",), 2), (("sources", 1, "windows"), 11), (("vectors", "samples", 3, "window"), 12)]
 )
-def test_an_edited_order_is_refused(pack: Path, tmp_path: Path, path: tuple[str | int, ...], value: int) -> None:
+def test_an_edited_order_is_refused_even_under_a_new_seal(
+    pack: Path, tmp_path: Path, path: tuple[str | int, ...], value: int
+) -> None:
     folder = shutil.copytree(pack, tmp_path / "pack")
     record = json.loads((folder / "order.json").read_bytes())
     place = record
@@ -244,8 +247,21 @@ def test_an_edited_order_is_refused(pack: Path, tmp_path: Path, path: tuple[str 
         place = place[name]
     place[path[-1]] = value
     (folder / "order.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"order\.json is damaged"):
+        open_loader(folder)
+    del record["seal"]
+    (folder / "order.json").write_text(json.dumps({**record, "seal": hash_value(record)}))
     with pytest.raises(DataError, match="another data order"):
         open_loader(folder)
+
+
+def test_no_flipped_bit_in_the_order_passes(pack: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pack, tmp_path / "pack")
+    content = (folder / "order.json").read_bytes()
+    for at in range(0, len(content), 7):
+        (folder / "order.json").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(DataError, match=r"order\.json"):
+            open_loader(folder)
 
 
 def digests(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
