@@ -51,9 +51,16 @@ def check(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: P
     refused = [folder for folder, process in checks.items() if process.returncode]
     if refused:
         # Folders that read the same section say the same of it.
-        lines = dict.fromkeys(said[folder].removeprefix("error: ") for folder in refused)
+        lines = dict.fromkeys(_line(folder, said[folder]) for folder in refused)
         raise error_of(checks[refused[0]].returncode, "; ".join(lines))
     return run, config
+
+
+def _line(folder: str, said: str) -> str:
+    if said.startswith("error: ") and "\n" not in said:
+        return said.removeprefix("error: ")
+    sys.stderr.write(f"{said}\n")
+    return f"python -m {folder} check crashed, its words are above"
 
 
 def _start(folder: str, recipe: str, overrides: Sequence[str], root: Path) -> "subprocess.Popen[str]":

@@ -16,8 +16,9 @@ class LaunchConfig:
     backoff_s: float = placement(1.0)
     # A process that is asked to stop has this long before it is killed.
     stop_grace_s: float = placement(20.0)
-    # Ranks that finish no step for this long are taken for hung.
-    stall_s: float = placement(900.0)
+    # Ranks that finish no step for this long are taken for hung; the first step has its own limit.
+    stall_s: float = placement(600.0)
+    start_s: float = placement(1800.0)
     # The drill: this rank is killed with SIGKILL once it has finished this step, once per training artifact.
     kill_rank: int = placement(-1)
     kill_at_step: int = placement(0)
@@ -29,11 +30,9 @@ class LaunchConfig:
             raise ConfigError(
                 f"launch.max_restarts_without_progress is {self.max_restarts_without_progress}; give 0 or more"
             )
-        if min(self.backoff_s, self.stop_grace_s) < 0 or self.stall_s <= 0:
-            raise ConfigError(
-                f"launch.backoff_s {self.backoff_s} and launch.stop_grace_s {self.stop_grace_s} must not be negative, "
-                f"and launch.stall_s {self.stall_s} must be positive"
-            )
+        for name in ("backoff_s", "stop_grace_s", "stall_s", "start_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"launch.{name} is {getattr(self, name)}; give a time of 0 seconds or more")
         if self.kill_at_step < 0:
             raise ConfigError(f"launch.kill_at_step is {self.kill_at_step}; give a step, or 0 for no drill")
         if self.is_drill and not 0 <= self.kill_rank < self.ranks:

@@ -44,11 +44,10 @@ def strike(generation: Generation, config: LaunchConfig) -> Survived | None:
     work = generation.work()
     if not config.is_drill or beat is None or work is None or beat["step"] < config.kill_at_step:
         return None
-    if (work / WITNESS / RECORD).exists():
-        return None
     struck = Survived(rank=config.kill_rank, killed_at_step=beat["step"], time=time.time())
     # The record comes first: a launcher that is killed in between must not kill a rank a second time.
-    _write(work, struck)
+    if read(work) or not _write(work, struck):
+        return None
     os.kill(beat["pid"], signal.SIGKILL)
     return struck
 
@@ -63,12 +62,7 @@ def complete(folder: Path, beats: Iterable[Mapping[str, Any]]) -> Survived | Non
         return None
     first_time, first_step = min(later)
     survived = replace(struck, resumed_from=first_step - 1, seconds=first_time - struck.time)
-    try:
-        _write(folder, survived)
-    except FileNotFoundError:
-        # The artifact has just got its final name; its record is completed there.
-        return None
-    return survived
+    return survived if _write(folder, survived) else None
 
 
 def read(folder: Path) -> Survived | None:
@@ -80,6 +74,11 @@ def read(folder: Path) -> Survived | None:
     return Survived(**facts)
 
 
-def _write(folder: Path, survived: Survived) -> None:
-    (folder / WITNESS).mkdir(exist_ok=True)
-    write_durably(folder / WITNESS / RECORD, json.dumps(asdict(survived)).encode())
+def _write(folder: Path, survived: Survived) -> bool:
+    """Write the record; returns False if the folder has just got its final name, or never existed."""
+    try:
+        (folder / WITNESS).mkdir(exist_ok=True)
+        write_durably(folder / WITNESS / RECORD, json.dumps(asdict(survived)).encode())
+    except FileNotFoundError:
+        return False
+    return True

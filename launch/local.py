@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -58,17 +58,20 @@ class Generation:
         folders = [Path(note["folder"]) for _, note in sorted(self._read("work").items())]
         return folders[0] if folders else None
 
-    def end(self, *, stall_s: float) -> End | None:
-        """How the generation ended, or None while all is well."""
+    def end(self, *, start_s: float, stall_s: float) -> End | None:
+        """How the generation ended, or None while all is well.
+
+        Ranks may take `start_s` seconds to their first step and `stall_s` from one to the next.
+        """
         # The order matters: who is dead is asked before what was said, so that no last word is missed.
         exit_code = self.process.poll()
-        self.beats()
+        limit_s = stall_s if self.beats() else start_s
         dead = [rank for rank, pid in self.pids().items() if not is_marked(pid, self.notes)]
         words = {rank: Word(note["exit_code"], note["message"]) for rank, note in self._read("exit").items()}
         if exit_code is not None and not self._ranks:
             words = words or _own_word(exit_code)
         silent = tuple(sorted(rank for rank in dead if rank not in words)) if exit_code != 0 else ()
-        is_stalled = bool(self._ranks) and time.monotonic() - self._moved > stall_s
+        is_stalled = bool(self._ranks) and time.monotonic() - self._moved > limit_s
         has_failed = any(word.exit_code for word in words.values())
         if exit_code is None and not silent and not has_failed and not is_stalled:
             return None
@@ -82,7 +85,9 @@ class Generation:
 
 
 @contextmanager
-def started(command: Sequence[str], *, root: Path, out: Path, ranks: int, grace_s: float) -> Iterator[Generation]:
+def started(
+    command: Sequence[str], *, environment: Mapping[str, str], root: Path, out: Path, ranks: int, grace_s: float
+) -> Iterator[Generation]:
     """Start `command` in `root` as a generation whose notes lie in `out`; when the block is left, no process is.
 
     `ranks` is the number of ranks that the command starts as an agent, or 0 if it works itself. What still runs when
@@ -93,7 +98,7 @@ def started(command: Sequence[str], *, root: Path, out: Path, ranks: int, grace_
         process = subprocess.Popen(
             command,
             cwd=root,
-            env={**os.environ, FOLDER: str(notes), DIE_WITH_PARENT: str(os.getpid())},
+            env={**os.environ, **environment, FOLDER: str(notes), DIE_WITH_PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=STDERR,
             # A group of its own: an interrupt from the keyboard reaches the launcher alone, which passes it on.

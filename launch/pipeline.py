@@ -22,22 +22,13 @@ from launch.local import sweep
 from launch.stages import RANKED, Stage, read_stages
 from launch.supervise import Job, supervise
 from launch.table import Row, closing, failed
-from launch.torchrun import torchrun
+from launch.torchrun import ENVIRONMENT, torchrun
 
 
 def main(arguments: list[str]) -> None:
-    """Verb `run`: make everything that a recipe describes, and print the closing table.
-
-    Raises DeterministicError, after the table, if a verdict is not PASS.
-    """
+    """Verb `run`: make everything that a recipe describes, and print the closing table."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m launch run")
-    rows = walk(absolute(recipe), overrides, stages=read_stages(), root=ROOT)
-    artifacts = {row.stage: row.artifact for row in rows}
-    sys.stdout.write(closing(rows, survived=drill.read(artifacts[RANKED].folder)))
-    sys.stdout.flush()
-    bad = failed(artifacts["verify"].facts["verdicts"])
-    if bad:
-        raise DeterministicError(f"the bundle is made but not all of it is verified: {', '.join(bad)}")
+    conclude(walk(absolute(recipe), overrides, stages=read_stages(), root=ROOT))
 
 
 def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Path) -> list[Row]:
@@ -63,12 +54,23 @@ def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Pa
     return rows
 
 
+def conclude(rows: Sequence[Row]) -> None:
+    """Print the closing table. Raises DeterministicError, after it, if a verdict is not PASS."""
+    artifacts = {row.stage: row.artifact for row in rows}
+    sys.stdout.write(closing(rows, survived=drill.read(artifacts[RANKED].folder)))
+    sys.stdout.flush()
+    bad = failed(artifacts["verify"].facts["verdicts"])
+    if bad:
+        raise DeterministicError(f"the bundle is made but not all of it is verified: {', '.join(bad)}")
+
+
 def job_of(stage: Stage, recipe: str, overrides: Sequence[str], config: LaunchConfig) -> Job:
     """A stage as a command: one process, or the ranks that train under torchrun."""
     arguments = [stage.folder, stage.verb, recipe, *overrides]
     if stage.name == RANKED:
-        return Job(stage=stage.name, command=torchrun(arguments, ranks=config.ranks), ranks=config.ranks)
-    return Job(stage=stage.name, command=[sys.executable, "-m", *arguments], ranks=0)
+        command = torchrun(arguments, ranks=config.ranks)
+        return Job(stage=stage.name, command=command, ranks=config.ranks, environment=ENVIRONMENT)
+    return Job(stage=stage.name, command=[sys.executable, "-m", *arguments])
 
 
 @contextmanager

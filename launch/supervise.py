@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.artifact import current
@@ -20,7 +20,8 @@ class Job:
 
     stage: str
     command: Sequence[str]
-    ranks: int
+    ranks: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,9 @@ def supervise(job: Job, *, root: Path, out: Path, config: LaunchConfig, journal:
 
 def run_generation(job: Job, *, root: Path, out: Path, config: LaunchConfig, journal: Journal) -> tuple[End, int, bool]:
     """Start a stage's processes once; returns how they ended, the last step made, and whether anything was made."""
-    with started(job.command, root=root, out=out, ranks=job.ranks, grace_s=config.stop_grace_s) as generation:
+    with started(
+        job.command, environment=job.environment, root=root, out=out, ranks=job.ranks, grace_s=config.stop_grace_s
+    ) as generation:
         end = watch(generation, job, config=config, journal=journal)
         if end.exit_code == 0 and config.is_drill and job.ranks:
             _complete(current(out, job.stage).folder, generation, journal)
@@ -75,7 +78,7 @@ def run_generation(job: Job, *, root: Path, out: Path, config: LaunchConfig, jou
 
 def watch(generation: Generation, job: Job, *, config: LaunchConfig, journal: Journal) -> End:
     """Wait until a generation has ended or failed; meanwhile the drill may strike."""
-    while (end := generation.end(stall_s=config.stall_s)) is None:
+    while (end := generation.end(start_s=config.start_s, stall_s=config.stall_s)) is None:
         if config.is_drill and job.ranks:
             struck = drill.strike(generation, config)
             if struck:

@@ -1,0 +1,102 @@
+"""A house of fake stages, and a look at the process table."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from core.codetree import MAY_IMPORT, ROOT
+
+STAGES = """\
+one: {folder: fake, verb: one, inputs: []}
+train: {folder: fake, verb: train, inputs: []}
+bundle: {folder: fake, verb: bundle, inputs: [one, train]}
+verify: {folder: fake, verb: verify, inputs: [bundle]}
+"""
+RECIPE = """\
+run: {{name: fake, out: {out}}}
+train: {{steps: 8}}
+launch: {{ranks: 2, backoff_s: 0.01, stop_grace_s: 5}}
+"""
+DEADLINE_S = 30.0
+
+
+@dataclass
+class House:
+    """A folder in which `python -m fake VERB` works, its recipe and its run's folder."""
+
+    root: Path
+    recipe: Path
+    out: Path
+    _processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start `python -m fake ARGUMENTS`; it is killed at the end of the test."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fake", *arguments],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, *overrides: str, verb: str = "launch") -> "subprocess.CompletedProcess[str]":
+        """Run a verb on the recipe to its end."""
+        process = self.start(verb, str(self.recipe), *overrides)
+        stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def alive(self) -> list[int]:
+        """Every process that was started with this recipe, whoever started it, and has not ended."""
+        return [pid for pid in _pids() if str(self.recipe).encode() in _read(pid, "cmdline")]
+
+    def close(self) -> None:
+        """End what a failed test has left."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+
+def _pids() -> list[int]:
+    return [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()
+    ]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_until(is_so: Callable[[], object], what: str) -> None:
+    """Wait for an event with a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited {DEADLINE_S} s in vain until {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A fresh house of this test alone."""
+    root = tmp_path / "house"
+    (root / "fake").mkdir(parents=True)
+    for name in MAY_IMPORT:
+        (root / name).symlink_to(ROOT / name)
+    (root / "fake" / "__main__.py").symlink_to(Path(__file__).parent / "fake_stages.py")
+    (root / "stages.yaml").write_text(STAGES)
+    recipe = tmp_path / "fake.yaml"
+    recipe.write_text(RECIPE.format(out=tmp_path / "runs"))
+    made = House(root=root, recipe=recipe, out=tmp_path / "runs")
+    yield made
+    made.close()
