@@ -37,7 +37,7 @@ from data.order import FORMAT, order_of, vectors
 from data.shards import Sidecar, Tokens, token_type, write_shards
 from data.tokenizer import MODEL, Tokenizer, bytes_per_token, training_files
 
-BATCH_DOCUMENTS = 256
+BATCH_DOCUMENTS = 64
 BATCHES_AHEAD = 4  # for each worker: enough to keep it busy, little enough to keep in memory
 
 

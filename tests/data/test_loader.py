@@ -83,6 +83,7 @@ def test_every_token_but_the_first_is_a_target_once_an_epoch_up_to_the_counted_r
     (source,) = json.loads((tmp_path / "pack/order.json").read_bytes())["sources"]
     windows = source["windows"]
     assert source["tokens"] == len(stream) == 1 + windows * T + source["unused_tokens"]
+    assert 0 <= source["unused_tokens"] < T
     batches = {
         loader.order.sample(step, 0, 0, loader.shape).window: loader.batch(step, 0) for step in range(1, windows + 1)
     }
