@@ -118,6 +118,9 @@ def _members(archive: Path, *, patterns: list[str] | None) -> Iterator[tuple[str
             if member.isfile() and (patterns is None or _is_wanted(member.name, patterns)):
                 stream = unpacked.extractfile(member)
                 yield member.name, stream.read() if patterns and stream else b""
+        # A tar reader stops at the end mark, or silently at a torn header: only the stream's end proves it whole.
+        while unpacked.fileobj and unpacked.fileobj.read(READ_BYTES):
+            pass
 
 
 def _is_wanted(name: str, patterns: list[str]) -> bool:

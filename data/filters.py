@@ -74,7 +74,8 @@ def repeated_line_frac(text: str) -> float:
     Counted in characters and not in lines: in a play the short lines with the speaker's name repeat.
     """
     lines = [line.strip() for line in text.split("\n")]
-    return 1 - sum(map(len, set(lines))) / max(sum(map(len, lines)), 1)
+    total = sum(map(len, lines))
+    return (total - sum(map(len, set(lines)))) / max(total, 1)
 
 
 # In the order in which they are asked; the first that drops gives the reason.

@@ -110,7 +110,7 @@ class SourcesConfig:
             raise ConfigError(f"source name {doubled[0]} is given twice; names must differ")
         if self.attempts < 1 or self.retry_wait_s < 0:
             raise ConfigError(
-                f"sources.attempts is {self.attempts} and retry_wait_s {self.retry_wait_s}; give 1 and 0 or more"
+                f"sources.attempts is {self.attempts} and retry_wait_s {self.retry_wait_s}; give at least 1 and 0"
             )
 
 
