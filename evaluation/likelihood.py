@@ -75,4 +75,5 @@ def _costs(model: Transformer, given: Sequence[Sequence[int]], group: Sequence[W
 
 
 def _cost(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    return functional.cross_entropy(logits_BTV.transpose(1, 2), targets_BT, reduction="none")
+    costs = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+    return costs.view(targets_BT.shape)
