@@ -1,0 +1,253 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.artifact import Artifact, current
+from core.codetree import ROOT
+from core.config import load
+from core.errors import ConfigError, DataError, DeterministicError
+from core.hashing import hash_file
+from data.clean import CleanConfig, is_heldout, main
+from data.documents import Document, key_of, read_documents
+from data.report import Balance, count_written, write_report
+from data.sources import main as fetch_main
+from tests.conftest import run_module, write_recipe
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fetched tiny recipe; tests clean it into folders of their own."""
+    recipe = write_recipe(tmp_path_factory.mktemp("clean"))
+    fetch_main([str(recipe)])
+    return recipe
+
+
+def clean(recipe: Path, out: Path, *overrides: str) -> Artifact:
+    """The clean artifact of a fetched recipe, made in `out`."""
+    main([str(recipe), f"run.inputs={recipe.parent / 'runs'}", f"run.out={out}", *overrides])
+    return current(out, "clean")
+
+
+def fetch_and_clean(recipe: Path, *overrides: str) -> Artifact:
+    fetch_main([str(recipe), *overrides])
+    main([str(recipe), *overrides])
+    return current(recipe.parent / "runs", "clean")
+
+
+def documents(artifact: Artifact, split: str) -> list[Document]:
+    return [one for path in sorted((artifact.folder / split).iterdir()) for one in read_documents(path)]
+
+
+def dropped(artifact: Artifact) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (artifact.folder / "dropped.jsonl").read_bytes().splitlines()]
+
+
+def report(artifact: Artifact) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((artifact.folder / "report.json").read_bytes())
+    return record
+
+
+def content(artifact: Artifact) -> dict[str, Any]:
+    """All that depends on the documents: what lies in the artifact, without the digest of its input."""
+    return {"files": artifact.record["files"], "facts": artifact.facts}
+
+
+def test_the_digest_is_equal_for_one_two_and_three_workers(prepared: Path, tmp_path: Path) -> None:
+    digests = {clean(prepared, tmp_path / str(n), f"clean.workers={n}").digest for n in (1, 2, 3)}
+    assert len(digests) == 1
+
+
+def test_the_order_of_the_records_does_not_change_a_byte(prepared: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    for name, separator in (("alpha.jsonl", "\n"), ("beta.txt", "\n\n")):
+        path = tiny_recipe.parent / "corpus" / name
+        records = path.read_text(encoding="utf-8").strip().split(separator)
+        random.Random(5).shuffle(records)
+        path.write_text(separator.join(records) + "\n", encoding="utf-8")
+    assert content(fetch_and_clean(tiny_recipe)) == content(clean(prepared, tmp_path / "out"))
+
+
+def test_a_changed_threshold_makes_another_artifact_and_the_old_one_is_not_reused(
+    prepared: Path, tmp_path: Path
+) -> None:
+    first = clean(prepared, tmp_path)
+    again = clean(prepared, tmp_path)
+    stricter = clean(prepared, tmp_path, "clean.filters.min_chars=200")
+    assert again == first
+    assert stricter.folder != first.folder
+    assert stricter.digest != first.digest
+    assert Counter(row["reason"] for row in dropped(stricter))["too_few_chars"] > 0 == len(dropped(first))
+    assert all(len(one.text) >= 200 for one in documents(stricter, "train"))
+
+
+def test_documents_are_sorted_whole_and_split_once(prepared: Path, tmp_path: Path) -> None:
+    artifact = clean(prepared, tmp_path)
+    train, heldout = documents(artifact, "train"), documents(artifact, "heldout")
+    assert {one.key for one in train}.isdisjoint(one.key for one in heldout)
+    assert len(train) + len(heldout) == 500
+    for path in (artifact.folder / "train").iterdir():
+        keys = [one.key for one in read_documents(path)]
+        assert keys == sorted(keys)
+        assert {one.source for one in read_documents(path)} == {path.name.rpartition("-")[0]}
+
+
+def test_shards_are_cut_by_documents_and_by_bytes(prepared: Path, tmp_path: Path) -> None:
+    whole = documents(clean(prepared, tmp_path / "whole"), "train")
+    by_count = clean(prepared, tmp_path / "count", "clean.shard_documents=50")
+    sizes = [len(list(read_documents(path))) for path in sorted((by_count.folder / "train").glob("alpha-*.jsonl"))]
+    assert sizes[:-1] == [50] * (len(sizes) - 1)
+    by_size = clean(prepared, tmp_path / "size", "clean.shard_bytes=9000")
+    assert all(path.stat().st_size <= 9000 for path in (by_size.folder / "train").iterdir())
+    assert whole == documents(by_count, "train") == documents(by_size, "train")
+
+
+def test_who_is_held_out_depends_on_the_text_and_the_seed_alone(prepared: Path, tmp_path: Path) -> None:
+    first = {one.key for one in documents(clean(prepared, tmp_path / "one"), "heldout")}
+    other = {one.key for one in documents(clean(prepared, tmp_path / "two", "clean.seed=2"), "heldout")}
+    assert first != other
+    stricter = clean(prepared, tmp_path / "three", "clean.filters.min_chars=200")
+    assert {one.key for one in documents(stricter, "heldout")} <= first
+    keys = [key_of(str(number)) for number in range(20_000)]
+    held = sum(is_heldout(key, seed=1, permille=15) for key in keys)
+    assert abs(held - 300) < 4 * 300**0.5  # four standard deviations of a binomial
+    assert not any(is_heldout(key, seed=1, permille=0) for key in keys[:1000])
+
+
+def write_files(recipe: Path, alpha: list[str], beta: list[str]) -> None:
+    """Give the recipe's two sources other texts; a paragraph may hold no blank line."""
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in alpha)
+    (recipe.parent / "corpus" / "alpha.jsonl").write_text(lines, encoding="utf-8")
+    (recipe.parent / "corpus" / "beta.txt").write_bytes("\n\n".join(beta).encode())
+
+
+def sentence(number: int) -> str:
+    return f"Déjà vu: sentence number {number} is long enough to pass every filter there is."
+
+
+def test_of_equal_texts_the_one_of_the_first_source_survives(tiny_recipe: Path) -> None:
+    shared = [sentence(number) for number in range(20)]
+    decomposed = [text.replace("é", "e\u0301").replace("à", "a\u0300") + "  " for text in shared]
+    write_files(tiny_recipe, [*shared, shared[0]], [*decomposed, sentence(99)])
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0")
+    assert sorted(one.text for one in documents(artifact, "train") if one.source == "alpha") == sorted(shared)
+    assert [one.text for one in documents(artifact, "train") if one.source == "beta"] == [sentence(99)]
+    assert Counter((row["source"], row["reason"]) for row in dropped(artifact)) == {
+        ("alpha", "duplicate"): 1,
+        ("beta", "duplicate"): 20,
+    }
+    assert {row["key"] for row in dropped(artifact)} == {key_of(text) for text in shared}
+
+
+def test_the_report_says_what_a_recount_finds(tiny_recipe: Path) -> None:
+    texts = [*(sentence(number) for number in range(200)), "short", "123 4567 " * 30, sentence(1), "", "x\r\ny"]
+    write_files(tiny_recipe, texts, [sentence(number) for number in range(150, 250)])
+    artifact = fetch_and_clean(tiny_recipe)
+    said = report(artifact)["sources"]
+    assert said["alpha"]["in"] == {"documents": len(texts), "bytes": sum(len(text.encode()) for text in texts)}
+    for source, balance in said.items():
+        for split in ("train", "heldout"):
+            mine = [one for one in documents(artifact, split) if one.source == source]
+            size = sum(len(one.text.encode()) for one in mine)
+            assert balance[split] == {"documents": len(mine), "bytes": size}
+        reasons = Counter(row["reason"] for row in dropped(artifact) if row["source"] == source)
+        assert balance["dropped"]["reasons"] == reasons
+        went_out = sum(balance[name]["documents"] for name in ("train", "heldout", "dropped"))
+        assert went_out == balance["in"]["documents"]
+    assert said["alpha"]["dropped"]["reasons"] == {"too_few_chars": 2, "digits": 1, "duplicate": 1, "empty": 1}
+
+
+def test_a_document_lost_on_the_way_is_noticed(prepared: Path, tmp_path: Path) -> None:
+    artifact = clean(prepared, tmp_path)
+    shutil.copytree(artifact.folder, tmp_path / "copy")
+    shard = tmp_path / "copy" / "train" / "alpha-00000.jsonl"
+    shard.write_bytes(b"".join(shard.read_bytes().splitlines(keepends=True)[1:]))
+    balances = {source: Balance() for source in ("alpha", "beta")}
+    for source, said in report(artifact)["sources"].items():
+        balances[source].came_in.documents = said["in"]["documents"]
+        balances[source].came_in.bytes = said["in"]["bytes"]
+        balances[source].normalized_away_bytes = said["normalized_away_bytes"]
+    count_written(tmp_path / "copy", balances)
+    with pytest.raises(DeterministicError, match="source alpha: 300 documents"):
+        write_report(tmp_path / "copy", balances)
+
+
+def test_a_source_of_which_nothing_is_left_is_bad_data(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="source alpha: of 300 documents none is left to train"):
+        clean(prepared, tmp_path, "clean.filters.min_chars=100000")
+    assert not list(tmp_path.glob("clean*"))
+
+
+def test_an_unreadable_record_stops_with_66_or_is_dropped_and_counted(tiny_recipe: Path) -> None:
+    path = tiny_recipe.parent / "corpus" / "alpha.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"text": "torn')
+    fetch_main([str(tiny_recipe)])
+    finished = run_module("data", "clean", tiny_recipe)
+    assert finished.returncode == 66
+    assert finished.stderr == (
+        "error: alpha.jsonl line 301 is unreadable (unreadable_json); "
+        "mend it, or drop and count such records: read.on_error=drop\n"
+    )
+    artifact = fetch_and_clean(tiny_recipe, "sources.items.0.read.on_error=drop")
+    assert [(row["source"], row["reason"]) for row in dropped(artifact)] == [("alpha", "unreadable_json")]
+
+
+def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a path exists. Fails after a minute, or when the process ends before."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the process ended too early"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("moment", ["judging", "writing"])
+def test_a_kill_in_mid_clean_leaves_nothing_and_the_rerun_ends_in_the_same_digest(
+    prepared: Path, tmp_path: Path, moment: str
+) -> None:
+    many_files = "clean.shard_documents=10"
+    calm = clean(prepared, prepared.parent / "calm", many_files)
+    placed = [f"run.inputs={prepared.parent / 'runs'}", f"run.out={tmp_path}", "clean.workers=2"]
+    arguments = [str(prepared), many_files, *placed]
+    process = subprocess.Popen([sys.executable, "-m", "data", "clean", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
+    aside = tmp_path / f".{calm.folder.name}.part"
+    wait_for(aside if moment == "judging" else aside / "train" / "alpha-00009.jsonl", process=process)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert aside.exists()
+    assert not list(tmp_path.glob("clean*"))
+    assert clean(prepared, tmp_path, many_files).digest == calm.digest
+
+
+def test_a_second_run_finds_its_work_done(prepared: Path, tmp_path: Path) -> None:
+    first = clean(prepared, tmp_path)
+    changed = (first.folder / "witness" / "timing.json").stat().st_mtime_ns
+    assert clean(prepared, tmp_path, "clean.workers=2") == first
+    assert (first.folder / "witness" / "timing.json").stat().st_mtime_ns == changed
+    shard = first.folder / "train" / "alpha-00000.jsonl"
+    good = hash_file(shard)
+    shard.write_bytes(shard.read_bytes()[:-40])
+    assert clean(prepared, tmp_path) == first
+    assert hash_file(shard) == good
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("clean.heldout_permille=1000", "give 0 to 999"),
+        ("clean.workers=0", "workers is 0"),
+        ("clean.shard_documents=0", "shard_documents is 0"),
+        ("clean.filters.max_symbol_frac=2", "fraction from 0 to 1"),
+        ("clean.filters.min_char=2", "min_char"),
+    ],
+)
+def test_a_mistake_in_the_section_is_one_clear_line(prepared: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(str(prepared), "clean", CleanConfig, [override])
