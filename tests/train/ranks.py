@@ -1,0 +1,161 @@
+"""Real ranks for tests: processes forked from one that has imported torch under the tiny recipe's profile.
+
+A rank runs verbs of train/ as `python -m train` would, in an environment as torchrun would set it. It may be told to
+kill itself with SIGKILL before the n-th time that it touches a path: that is how the commit protocol is cut in two.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from core.errors import ProjectError
+from core.notes import FOLDER, leave_exit, read_notes
+
+PROFILE = {
+    "MKL_CBWR": "COMPATIBLE",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+PRELOADED = ["train.loop", "train.run", "train.replay", "torch.distributed.fsdp", "torch.distributed.tensor"]
+DEADLINE_S = 120.0
+# What a killed write may be cut before: audit events of the interpreter (PEP 578).
+TOUCHES = ("open", "os.mkdir", "os.rename")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb to run, on all ranks, with its arguments; `port` is where the ranks meet."""
+
+    verb: Callable[[Sequence[str]], None]
+    arguments: Sequence[str]
+    port: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Kill a rank before the `count`-th time that it touches a path with `text` in it."""
+
+    text: str
+    count: int
+
+
+@dataclass
+class Ended:
+    """How the ranks ended: exit codes (-9: killed) and what they said in their exit notes."""
+
+    exit_codes: list[int]
+    messages: dict[int, str] = field(default_factory=dict)
+
+
+def run_ranks(
+    world_size: int,
+    verb: Callable[[Sequence[str]], None],
+    runs: Sequence[Sequence[str]],
+    *,
+    notes: Path,
+    kill: tuple[int, int] | None = None,
+    cut: Cut | None = None,
+) -> Ended:
+    """Run a verb, once for each of `runs`, on `world_size` ranks.
+
+    `kill` (rank, step) sends SIGKILL to a rank when it has finished a step; `cut` applies to rank 0.
+    """
+    notes.mkdir(parents=True, exist_ok=True)
+    for old in notes.glob("rank*.json"):
+        old.unlink()
+    verbs = [Verb(verb, [str(argument) for argument in arguments], _free_port()) for arguments in runs]
+    context = _context()
+    processes = [
+        context.Process(target=_be_rank, args=(rank, world_size, verbs, notes, cut if rank == 0 else None))
+        for rank in range(world_size)
+    ]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + DEADLINE_S
+    while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
+        if kill and read_notes(notes, "beat").get(kill[0], {}).get("step", 0) >= kill[1]:
+            os.kill(int(processes[kill[0]].pid or 0), signal.SIGKILL)
+            kill = None
+        multiprocessing.connection.wait([process.sentinel for process in processes if process.is_alive()], 0.005)
+    for process in processes:
+        process.kill()
+        process.join()
+    messages = {rank: note["message"] for rank, note in read_notes(notes, "exit").items()}
+    return Ended([int(process.exitcode or 0) for process in processes], messages)
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A function's result in a process of the tiny recipe's profile."""
+    context = _context()
+    here, there = context.Pipe()
+    process = context.Process(target=_be_called, args=(there, function, arguments))
+    process.start()
+    there.close()
+    try:
+        return here.recv()
+    finally:
+        process.join()
+
+
+def _context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    kept = dict(os.environ)
+    os.environ.update(PROFILE)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+    return context
+
+
+def _be_rank(rank: int, world_size: int, verbs: Sequence[Verb], notes: Path, cut: Cut | None) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1")
+    os.environ[FOLDER] = str(notes)
+    with (notes / f"rank{rank}.log").open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    if cut:
+        _arm(cut)
+    for verb in verbs:
+        os.environ["MASTER_PORT"] = str(verb.port)
+        try:
+            verb.verb(verb.arguments)
+        except ProjectError as error:
+            leave_exit(error.exit_code, str(error))
+            sys.exit(error.exit_code)
+
+
+def _arm(cut: Cut) -> None:
+    left = cut.count
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in TOUCHES and cut.text in str(arguments[0]):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def _be_called(answer: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    answer.send(function(*arguments))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,96 @@
+"""The promise: placement never changes a result. Real ranks, both placements, sums that do and do not fill a tree."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.ranks import run_ranks
+from tests.train.runs import Result, Tiny, result_of
+from train.parallel import Span, _row_span
+from train.run import main
+
+WORLD_SIZES = (1, 2, 3, 4)
+PLACEMENTS = ("zero1", "fsdp2")
+MICRO_BATCHES = (8, 11)
+SHORT = ("train.steps=4", "train.save_every_steps=2")
+
+Key = tuple[int, str, int]
+
+
+@pytest.fixture(scope="module")
+def results(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[Key, Result]:
+    """Final state of the same run at every world size and placement."""
+    root = tmp_path_factory.mktemp("placements")
+    found: dict[Key, Result] = {}
+    for world_size in WORLD_SIZES:
+        keys = [(world_size, *rest) for rest in product(PLACEMENTS, MICRO_BATCHES)]
+        runs = [
+            tiny.arguments(_out(root, key), f"train.placement={key[1]}", f"train.micro_batches={key[2]}", *SHORT)
+            for key in keys
+        ]
+        ended = run_ranks(world_size, main, runs, notes=root / f"notes-{world_size}")
+        assert ended.exit_codes == [0] * world_size, ended.messages
+        found |= {key: result_of(_out(root, key)) for key in keys}
+    return found
+
+
+def _out(root: Path, key: Key) -> Path:
+    return root / "-".join(map(str, key))
+
+
+@pytest.mark.parametrize("micro_batches", MICRO_BATCHES)
+def test_every_world_size_and_placement_gives_the_same_artifact(results: dict[Key, Result], micro_batches: int) -> None:
+    ours = {key: result for key, result in results.items() if key[2] == micro_batches}
+    assert len(ours) == len(WORLD_SIZES) * len(PLACEMENTS)
+    assert len(set(ours.values())) == 1, ours
+
+
+def test_another_number_of_micro_batches_is_another_result(results: dict[Key, Result]) -> None:
+    assert results[1, "zero1", 8].weights != results[1, "zero1", 11].weights
+
+
+def test_plain_all_reduce_changes_with_the_world_size(results: dict[Key, Result], tiny: Tiny, tmp_path: Path) -> None:
+    fast: dict[tuple[int, str], Result] = {}
+    for world_size in (1, 3):
+        runs = {
+            how: tiny.arguments(
+                tmp_path / f"{world_size}-{how}",
+                f"train.placement={how}",
+                "train.sum=fast",
+                "train.micro_batches=11",
+                *SHORT,
+            )
+            for how in PLACEMENTS
+        }
+        ended = run_ranks(world_size, main, list(runs.values()), notes=tmp_path / "notes")
+        assert ended.exit_codes == [0] * world_size, ended.messages
+        fast |= {(world_size, how): result_of(tmp_path / f"{world_size}-{how}") for how in PLACEMENTS}
+    canonical = results[1, "zero1", 11].weights
+    assert canonical not in {result.weights for result in fast.values()}
+    assert fast[1, "zero1"].weights != fast[3, "zero1"].weights
+    assert fast[1, "fsdp2"].weights != fast[3, "fsdp2"].weights
+
+
+def test_another_seed_is_another_result(results: dict[Key, Result], tiny: Tiny, tmp_path: Path) -> None:
+    ended = run_ranks(1, main, [tiny.arguments(tmp_path / "out", "train.seed=2", *SHORT)], notes=tmp_path / "notes")
+    assert ended.exit_codes == [0], ended.messages
+    assert result_of(tmp_path / "out").weights != results[1, "zero1", 8].weights
+
+
+def test_more_ranks_than_micro_batches_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    runs = [tiny.arguments(tmp_path / "out", "train.micro_batches=2", *SHORT)]
+    ended = run_ranks(3, main, runs, notes=tmp_path / "notes")
+    assert ended.exit_codes == [64] * 3
+    assert ended.messages[0] == "3 ranks, but a step has only train.micro_batches = 2; start at most that many"
+
+
+def test_rows_are_cut_as_torch_cuts_them() -> None:
+    for rows, world_size in product(range(1, 9), range(1, 6)):
+        weight = torch.arange(rows * 3).view(rows, 3)
+        chunks = [chunk.reshape(-1).tolist() for chunk in torch.chunk(weight, world_size)]
+        spans = [_row_span("w", weight.shape, rank=rank, world_size=world_size) for rank in range(world_size)]
+        cut = [weight.reshape(-1)[span.start : span.stop].tolist() for span in spans]
+        assert [part for part in cut if part] == chunks
+    assert _row_span("w", torch.Size([2, 3]), rank=3, world_size=4) == Span("w", 6, 6)
