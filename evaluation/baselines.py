@@ -1,16 +1,20 @@
-"""What text costs without a model: the entropy of its tokens, and xz.
+"""What text costs without a model: the entropy of its tokens, and zstd.
 
 The entropy is that of the scored text's own token counts: the code table comes free, so no code of single tokens can
-do better. xz stands for what general compression does; it sees the documents of a source one after the other.
+do better. zstd stands for what general compression does; it sees the documents of a source one after the other.
+
+Not xz, although it takes 2% less (measured on 60 and 215 kB of prose): Python's lzma uses the system's liblzma, which
+no lock file fixes, and a bundle's root would hang on it. The zstandard package brings its own library.
 """
 
-import lzma
 from collections import Counter
 from collections.abc import Iterable
 
 import mpmath
+import zstandard
 
-XZ_PRESET = 9 | lzma.PRESET_EXTREME
+ZSTD_VERSION = ".".join(map(str, zstandard.ZSTD_VERSION))
+ZSTD_LEVEL = 22
 PRECISION_BITS = 96
 
 
@@ -26,9 +30,12 @@ def unigram_bits(tokens: Iterable[int]) -> float:
         return float(whole - mpmath.fsum(parts))
 
 
-def xz_bits(text: bytes) -> int:
-    """Bits of a text under xz's highest preset. The size depends on liblzma's version, by little if at all."""
-    return 8 * len(lzma.compress(text, preset=XZ_PRESET))
+def zstd_bits(text: bytes) -> int:
+    """Bits of a text at zstd's highest level, with a window over all of it and no header fields or checksum."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        ZSTD_LEVEL, source_size=len(text), write_content_size=False, write_checksum=False, write_dict_id=False
+    )
+    return 8 * len(zstandard.ZstdCompressor(compression_params=parameters).compress(text))
 
 
 def _weighted_log2(count: int) -> "mpmath.mpf":

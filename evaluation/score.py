@@ -18,7 +18,7 @@ from core.errors import DataError
 from core.hashing import canonical_json
 from core.profile import ProfileConfig, apply, fingerprint
 from data.documents import Document, read_documents
-from evaluation.baselines import unigram_bits, xz_bits
+from evaluation.baselines import ZSTD_LEVEL, ZSTD_VERSION, unigram_bits, zstd_bits
 from evaluation.config import ScoreConfig
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ METHOD = {
     "text": "every document alone after bos; its end is not scored",
     "windows": "of evaluate.seq_len positions, overlapping by half",
     "unigram": "entropy of the scored text's own token counts",
-    "xz": "lzma preset 9 extreme over the scored text; the size depends on liblzma's version",
+    "zstd": f"zstd {ZSTD_VERSION} at level {ZSTD_LEVEL} over the scored text",
 }
 
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
         "evaluate",
         folder="evaluation",
         out=run.out_folder,
-        config={**identity(config), "profile": fingerprint(profile)},
+        config={**identity(config), "profile": fingerprint(profile), "zstd": ZSTD_VERSION},
         inputs=inputs,
     )
     artifact = build(wanted, lambda aside: write_scores(aside, inputs, config=config, profile=profile))
@@ -140,7 +140,7 @@ def measures(scored: Sequence[Scored]) -> dict[str, Any]:
         "tokens": len(tokens),
         "bits_per_byte": math.fsum(nats for one in scored for nats in one.nats) / LN2 / len(text),
         "unigram_bits_per_byte": unigram_bits(tokens) / len(text),
-        "xz_bits_per_byte": xz_bits(text) / len(text),
+        "zstd_bits_per_byte": zstd_bits(text) / len(text),
     }
 
 
@@ -161,12 +161,12 @@ def draw_samples(model: "Transformer", tokenizer: "Tokenizer", config: ScoreConf
 
 def _facts(results: Mapping[str, Any]) -> Facts:
     total, sources = results["total"], results["sources"]
-    baselines = f"unigram {total['unigram_bits_per_byte']:.2f}, xz {total['xz_bits_per_byte']:.2f}"
+    baselines = f"unigram {total['unigram_bits_per_byte']:.2f}, zstd {total['zstd_bits_per_byte']:.2f}"
     return {
         "came_in": f"{len(sources)} sources, {total['bytes'] / 1000:.0f} kB held out",
         "went_out": f"{total['bits_per_byte']:.3f} bits per byte ({baselines})",
         "bits_per_byte": total["bits_per_byte"],
         "bits_per_byte_by_source": {source: found["bits_per_byte"] for source, found in sources.items()},
         "unigram_bits_per_byte": total["unigram_bits_per_byte"],
-        "xz_bits_per_byte": total["xz_bits_per_byte"],
+        "zstd_bits_per_byte": total["zstd_bits_per_byte"],
     }

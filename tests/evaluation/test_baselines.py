@@ -3,7 +3,7 @@
 import hashlib
 import math
 
-from evaluation.baselines import unigram_bits, xz_bits
+from evaluation.baselines import unigram_bits, zstd_bits
 
 
 def test_equally_frequent_tokens_cost_the_logarithm_of_their_number() -> None:
@@ -21,7 +21,7 @@ def test_one_token_over_and_over_costs_nothing_and_so_does_no_text() -> None:
     assert unigram_bits([]) == 0.0
 
 
-def test_xz_finds_repetition_and_no_order_in_noise() -> None:
+def test_zstd_finds_repetition_and_no_order_in_noise() -> None:
     noise = hashlib.shake_128(b"noise").digest(4000)
-    assert 8 * 4000 < xz_bits(noise) < 8 * 4100
-    assert xz_bits(noise * 10) < 1.1 * xz_bits(noise)
+    assert 8 * 4000 < zstd_bits(noise) < 8 * 4100
+    assert zstd_bits(noise * 10) < 1.1 * zstd_bits(noise)

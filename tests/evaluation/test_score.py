@@ -39,7 +39,7 @@ def test_results_hold_every_source_beside_its_baselines(scored: Path) -> None:
     for measured in [found["total"], *found["sources"].values()]:
         # Random weights are no better than a guess; the text is regular, so both baselines are well below 8.
         assert measured["bits_per_byte"] > measured["unigram_bits_per_byte"] > 1
-        assert 1 < measured["xz_bits_per_byte"] < 8
+        assert 1 < measured["zstd_bits_per_byte"] < 8
     facts = json.loads((scored / "artifact.json").read_bytes())["facts"]
     assert facts["came_in"] == "2 sources, 13 kB held out"
     assert facts["went_out"].startswith(f"{found['total']['bits_per_byte']:.3f} bits per byte (unigram 1.")
