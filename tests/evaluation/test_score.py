@@ -1,4 +1,4 @@
-"""The stage, as a user starts it: its numbers follow from its inputs alone, and a better model has lower ones."""
+"""The stage, as a user starts it: its numbers follow from its inputs alone."""
 
 import json
 import math
@@ -15,7 +15,6 @@ from core.codetree import ROOT
 from core.errors import DataError
 from data.documents import Document, key_of, write_documents
 from evaluation.score import Scored, choose_documents, measures
-from tests.checkpoints import FINAL, flip_bit
 from tests.conftest import run_module
 
 
@@ -51,9 +50,7 @@ def test_samples_continue_every_prompt(scored: Path) -> None:
     assert all(0 < len(line["ids"]) <= 64 - 2 for line in lines)
 
 
-def test_scoring_again_elsewhere_gives_the_same_bytes_and_another_seed_other_samples(
-    recipe: Path, scored: Path, tmp_path: Path
-) -> None:
+def test_scoring_again_elsewhere_gives_the_same_bytes(recipe: Path, scored: Path, tmp_path: Path) -> None:
     shutil.copytree(recipe.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluate*", ".evaluate*"))
     runs = tmp_path / "copy/runs"
     again = run_module("evaluation", "score", recipe, f"run.out={runs}")
@@ -61,19 +58,6 @@ def test_scoring_again_elsewhere_gives_the_same_bytes_and_another_seed_other_sam
     folder = Path(again.stdout.strip())
     assert folder == runs / scored.name
     assert list_files(folder) == list_files(scored)
-    other = run_module("evaluation", "score", recipe, f"run.out={runs}", "evaluate.seed=2", "evaluate.source_bytes=500")
-    assert other.returncode == 0, other.stderr
-    other_folder = Path(other.stdout.strip())
-    assert (other_folder / "samples.jsonl").read_bytes() != (scored / "samples.jsonl").read_bytes()
-    assert results(other_folder)["total"]["bytes"] <= 1000
-
-
-def test_damaged_weights_stop_the_stage_with_66(recipe: Path, tmp_path: Path) -> None:
-    runs = Path(shutil.copytree(recipe.parent / "runs", tmp_path / "runs"))
-    (train,) = runs.glob("train-*")
-    flip_bit(train / FINAL / "model.safetensors")
-    finished = run_module("evaluation", "score", recipe, f"run.out={runs}", "evaluate.sample_tokens=3")
-    assert finished.returncode == 66 and "the weights are damaged" in finished.stderr
 
 
 def test_checking_a_recipe_needs_no_torch(recipe: Path) -> None:
