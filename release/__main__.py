@@ -10,6 +10,8 @@ VERBS = {
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),
     "diff": Verb("release.diff:main", "name the first difference of two runs, bundles or ledgers: A B"),
+    "golden": Verb("release.golden:main", "print a run's golden hashes, or check them: RUNS [--check FILE]"),
+    "pages": Verb("release.pages:main", "check the generated parts of README.md and MANIFEST.md, or --write them"),
     "check": Verb("release.check:main", "check the sections of a recipe that release/ reads"),
 }
 

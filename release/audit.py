@@ -19,8 +19,10 @@ from core.ledger import Line, first_difference
 from core.seeds import derive_seed
 from release.contents import Bundle
 from release.stage import ask, ask_fingerprint, first_value
-from release.verdict import InconclusiveError
+from release.verdict import InconclusiveError, UnsupportedError
 
+# The value of train.sum under which numbers do not depend on the ranks.
+CANONICAL = "canonical"
 CHEATED_SHARES = (0.01, 0.05, 0.10)
 
 
@@ -34,6 +36,11 @@ class Segment:
 
 def audit(bundle: Bundle) -> str:
     """Replay the drawn segments; returns what was replayed and how likely it is that cheating would have shown."""
+    if bundle.trained["train"]["sum"] != CANONICAL:
+        raise UnsupportedError(
+            f"trained with train.sum={bundle.trained['train']['sum']}, whose numbers depend on the ranks; "
+            f"only {CANONICAL} can be replayed"
+        )
     answer = ask_fingerprint(bundle.runnable_code(), bundle.recipe_path)
     difference = first_value(bundle.trained["profile"], answer)
     if difference:
@@ -72,10 +79,10 @@ def odds(segments: int, *, able: int, drawn: int) -> str:
     for share in CHEATED_SHARES:
         cheated = max(1, math.ceil(share * segments))
         chance = chance_caught(segments, cheated=cheated, drawn=drawn)
-        said.append(f"{share:.0%} ({cheated}): {chance:.0%}")
+        said.append(f"{100 * share:g} % ({cheated}): {100 * chance:.0f} %")
     return (
-        f"{drawn} of {segments} segments, {able} of which begin at a shipped state; "
-        f"chance to catch cheating in {', '.join(said)}"
+        f"{drawn} of {segments} segments, {able} of which begin at a shipped state; chance to catch cheating in a "
+        f"share of the segments: {', '.join(said)}"
     )
 
 

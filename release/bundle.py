@@ -25,12 +25,11 @@ from release.config import ReleaseConfig
 from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
-from release.layout import CODE_LICENSE, CONTENTS, describe, shipped
+from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
 from release.manifest import WITNESS, Entry, list_files, write_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
 
-FORMAT = "wholegrain-bundle-1"
 STAGE = "bundle"
 LICENSE, LOCK = "LICENSE", "requirements.lock"
 

@@ -14,7 +14,7 @@ from core.ledger import Line, full_head, trajectory_head
 from core.progress import Progress
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.contents import Bundle
-from release.layout import shipped
+from release.layout import FORMAT, shipped
 from release.manifest import first_flaw, read_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe
 from release.stage import ask, first_value
@@ -41,6 +41,7 @@ def code(bundle: Bundle) -> str:
     folder = bundle.folder / "code"
     tree, unpacked = read_tree(folder), bundle.scratch / "code"
     clone(folder, unpacked)
+    expect("the format in bundle.json", bundle.record["format"], FORMAT)
     expect("the code tree in bundle.json", bundle.record["code_tree"], tree["tree"])
     for stage, artifact in bundle.artifacts.items():
         expect(f"the code of stage {stage}", artifact["code"], stage_code_hash(tree, bundle.stages[stage]["folder"]))

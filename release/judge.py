@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.artifact import WITNESS, Artifact, build, current, plan
+from core.artifact import WITNESS, Artifact, build, current, plan, verify_files
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, identity, load
@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "release", ReleaseConfig, overrides)
     bundle = current(run.inputs_folder, "bundle")
+    # Verdicts that are found are about these very bytes.
+    verify_files(bundle)
     answers = hash_value(ask_fingerprint(ROOT, recipe, *overrides))
     decided = {**identity(config), "machine_answers": answers}
     wanted = plan(STAGE, folder="release", out=run.out_folder, config=decided, inputs={"bundle": bundle})

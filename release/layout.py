@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
+FORMAT = "wholegrain-bundle-1"
 CODE_LICENSE = "Apache-2.0"
 
 # Stage, file or folder of its artifact, place in the bundle. What no row names is not shipped: the downloads (a

@@ -81,7 +81,7 @@ def first_flaw(folder: Path, *, progress: Progress | None = None) -> str:
             return f"{name} is missing"
         if name not in listed:
             return f"{name} is not in the manifest"
-        if hash_file(folder / name) != listed[name].sha256:
+        if (folder / name).stat().st_size != listed[name].bytes or hash_file(folder / name) != listed[name].sha256:
             return f"{name} is not what the manifest says"
         if progress:
             progress.advance()

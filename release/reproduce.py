@@ -8,6 +8,7 @@ PASS: all equal. FAIL: something differs although this machine answers the numer
 INCONCLUSIVE: something differs and so does the profile. Exit codes as in verdict.py.
 """
 
+import copy
 import os
 import subprocess
 import sys
@@ -90,14 +91,14 @@ def prepare(bundle: Bundle, place: Place) -> Path:
 
     Raises ConfigError if a source is files that are not there.
     """
-    recipe = bundle.recipe
+    recipe = copy.deepcopy(bundle.recipe)
     for index, path in file_sources(recipe).items():
-        there = place.files / path.relative_to(FILES)
-        name = recipe["sources"]["items"][index]["name"]
-        if not (there.exists() or any(place.files.glob(path.relative_to(FILES).as_posix()))):
+        below = path.relative_to(FILES).as_posix()
+        there = place.files / below
+        if not any(place.files.glob(below)):
             raise ConfigError(
-                f"source {name} is files that a bundle does not hold; put them at {there}, or name with --files the "
-                f"folder that holds {path.relative_to(FILES)}"
+                f"source {recipe['sources']['items'][index]['name']} is files, which a bundle does not hold; put them "
+                f"at {there}, or name with --files the folder that holds {below}"
             )
         recipe["sources"]["items"][index]["path"] = str(there)
     recipe["sources"]["cache"] = str(place.runs / "cache")

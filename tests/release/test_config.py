@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError
+from release.config import ReleaseConfig
+from tests.conftest import run_module
+
+
+def test_values_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match="give at least 1"):
+        ReleaseConfig(checkpoint_every_steps=0)
+    with pytest.raises(ConfigError, match=r"release\.license is empty"):
+        ReleaseConfig(checkpoint_every_steps=1, license=" ")
+
+
+def test_check_is_silent_or_names_the_key(tiny_recipe: Path) -> None:
+    done = run_module("release", "check", tiny_recipe)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run_module("release", "check", tiny_recipe, "release.checkpoint_evry_steps=3")
+    assert done.returncode == 64
+    assert "checkpoint_evry_steps" in done.stderr
