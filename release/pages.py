@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 
@@ -50,7 +51,7 @@ def renew(content: str) -> str:
         marks = (f"<!-- generated: {name} -->\n", f"<!-- end of generated: {name} -->")
         part = "".join((marks[0], *(f"{row}\n" for row in make()), marks[1]))
         pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
-        content = re.sub(pattern, lambda _, part=part: str(part), content, flags=re.DOTALL)
+        content = re.sub(pattern, part.replace("\\", r"\\"), content, flags=re.DOTALL)
     return content
 
 
@@ -66,9 +67,8 @@ def folders() -> list[str]:
 def stages() -> list[str]:
     """A table of the stages: the artifact, how to make it alone, and from what."""
     described = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "stages.yaml"))
-    assert isinstance(described, dict)
     rows = ["| artifact | made from | made again by |", "|---|---|---|"]
-    for name, facts in described.items():
+    for name, facts in cast(dict[str, Any], described).items():
         inputs = ", ".join(facts["inputs"]) or "the sources"
         rows.append(f"| `{name}-KEY/` | {inputs} | `python -m {facts['folder']} {facts['verb']} smoke` |")
     return rows
