@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from core.codetree import code_hash
-from core.durable import commit_folder, write_durably
+from core.durable import HALF_WRITTEN, commit_folder, write_durably
 from core.errors import DataError, RetryError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.notes import leave_work
@@ -89,11 +89,19 @@ def find(wanted: Plan) -> Artifact | None:
         return None
     try:
         artifact = open_artifact(wanted.final)
+        if artifact.record.get("key") != wanted.key or _is_pointed_otherwise(wanted, artifact):
+            raise DataError(f"{wanted.final / RECORD} is not the one that was written there; remake the artifact")
         verify_files(artifact)
     except DataError:
         wanted.final.rename(wanted.out / f".{wanted.final.name}.broken-{time.time_ns()}")
         return None
     return artifact
+
+
+def _is_pointed_otherwise(wanted: Plan, artifact: Artifact) -> bool:
+    path = wanted.out / f"{wanted.stage}.json"
+    pointer = json.loads(path.read_bytes()) if path.exists() else {}
+    return pointer.get("folder") == wanted.final.name and pointer["digest"] != artifact.digest
 
 
 def build(
@@ -122,7 +130,12 @@ def build(
 
 
 def publish(wanted: Plan, facts: Facts, *, timing: Facts) -> Artifact:
-    """Hash what lies aside, write artifact.json, and give the folder its final name."""
+    """Hash what lies aside, write artifact.json, and give the folder its final name.
+
+    Files that a killed writer left half-written (core.durable names them so) are removed first.
+    """
+    for left in sorted(wanted.aside.rglob(HALF_WRITTEN)):
+        left.unlink()
     record = {
         "format": FORMAT,
         "stage": wanted.stage,

@@ -75,8 +75,12 @@ def load(recipe: str, section: str, schema: type[Schema], overrides: Sequence[st
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The whole recipe as plain values, every default of the file filled in."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    return cast(dict[str, Any], OmegaConf.to_container(compose(recipe, overrides), resolve=True))
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(compose(recipe, overrides), resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"recipe {recipe}: {_first_line(error)}") from error
 
 
 def compose(recipe: str, overrides: Sequence[str] = ()) -> "DictConfig":
@@ -90,7 +94,10 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> "DictConfig":
 
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-        groups = [o for o in parsed if (CONF / str(o.key_or_group)).is_dir()]
+        strange = [o for o in parsed if o.is_sweep_override() or o.is_delete()]
+        if strange:
+            raise ConfigError(f"override {strange[0].input_line}: give one value, as in section.key=value")
+        groups = [o for o in parsed if o.key_or_group and (CONF / o.key_or_group).is_dir()]
         if recipe.endswith((".yaml", ".yml")):
             if groups:
                 raise ConfigError(f"{groups[0].input_line}: a recipe given as a file has its groups filled in already")
@@ -161,7 +168,7 @@ def _read(path: Path) -> "DictConfig":
 
     try:
         whole = OmegaConf.load(path)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {_first_line(error)}") from error
     if not isinstance(whole, DictConfig):
         raise ConfigError(f"recipe {path} is not a mapping of sections")

@@ -6,6 +6,9 @@ The order is: write aside, flush and fsync the content, rename, fsync the folder
 import os
 from pathlib import Path
 
+# What a killed `write_durably` leaves beside the file.
+HALF_WRITTEN = ".*.part"
+
 
 def sync_file(path: Path) -> None:
     """Force a file's content to the disk."""

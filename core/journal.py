@@ -4,17 +4,18 @@ One JSON line an event; the console line is a view of it.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 class Journal:
     """Appends events to a file, and speaks on standard error where asked to."""
 
     def __init__(self, path: Path | None, *, rank: int = 0, generation: int = 0, is_speaking: bool = True) -> None:
-        self._stream = path.open("a", encoding="utf-8", buffering=1) if path else None
+        self._stream = _append_to(path) if path else None
         self._common = {"rank": rank, "generation": generation}
         self._is_speaking = is_speaking
 
@@ -39,6 +40,24 @@ def say(facts: dict[str, Any]) -> str:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a journal; a torn last line, left by a kill, is passed over."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Every whole line of a journal; lines torn by a kill are passed over."""
+    content = path.read_bytes() if path.exists() else b""
+    return [line for text in content.split(b"\n") if (line := _whole(text)) is not None]
+
+
+def _whole(text: bytes) -> dict[str, Any] | None:
+    try:
+        line: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None
+    return line
+
+
+def _append_to(path: Path) -> TextIO:
+    with path.open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read() != b"\n":
+                # A kill has torn the last line; the next one must not be glued to it.
+                stream.write(b"\n")
+    return path.open("a", encoding="utf-8", buffering=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.durable import sync_file
+from core.durable import sync_file, write_durably
 from core.errors import DataError
 from core.hashing import canonical_json, sha256_hex
 
@@ -52,7 +52,7 @@ class Ledger:
         """
         self._path = path
         if not path.exists():
-            path.write_bytes(canonical_json(first) + b"\n")
+            write_durably(path, canonical_json(first) + b"\n")
         lines = read_lines(path, is_torn_allowed=True)
         if not lines or lines[0] != first:
             raise DataError(
@@ -100,10 +100,7 @@ class Ledger:
     def _rewrite(self) -> None:
         content = b"".join(canonical_json(line) + b"\n" for line in self._lines)
         if self._path.read_bytes() != content:
-            aside = self._path.with_name(f".{self._path.name}.part")
-            aside.write_bytes(content)
-            sync_file(aside)
-            aside.replace(self._path)
+            write_durably(self._path, content)
 
 
 def read_lines(path: Path, *, is_torn_allowed: bool = False) -> list[Line]:
@@ -151,7 +148,7 @@ def trajectory_head(steps: list[Line]) -> str:
 def first_difference(left: list[Line], right: list[Line]) -> Difference | None:
     """The first step and field in which two runs' steps differ, or None; a missing step is a difference too."""
     for one, other in zip(left, right, strict=False):
-        for field in FIELDS:
+        for field in (*FIELDS, *sorted((one.keys() | other.keys()) - {*FIELDS, "prev"})):
             if one.get(field) != other.get(field):
                 return Difference(one["step"], field, one.get(field), other.get(field))
     if len(left) != len(right):
