@@ -64,6 +64,8 @@ def load(recipe: str, section: str, schema: type[Schema], overrides: Sequence[st
     if section not in whole:
         raise ConfigError(f"recipe {recipe} has no section {section}; it has {', '.join(sorted(map(str, whole)))}")
     try:
+        if not OmegaConf.is_dict(whole[section]):
+            raise ConfigError(f"it is {whole[section]}, not a mapping of keys to values")
         merged = OmegaConf.merge(OmegaConf.structured(schema), _enum_names(schema, whole[section]))
         return cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
