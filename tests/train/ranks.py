@@ -27,7 +27,7 @@ PROFILE = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-PRELOADED = ["train.loop", "train.run", "train.replay", "torch.distributed.fsdp", "torch.distributed.tensor"]
+PRELOADED = ["train.loop", "train.run", "train.replay", "hydra", "hydra.core.override_parser.overrides_parser", "yaml"]
 DEADLINE_S = 120.0
 # What a killed write may be cut before: audit events of the interpreter (PEP 578).
 TOUCHES = ("open", "os.mkdir", "os.rename")

@@ -14,7 +14,7 @@ from train.run import main
 WORLD_SIZES = (1, 2, 3, 4)
 PLACEMENTS = ("zero1", "fsdp2")
 MICRO_BATCHES = (8, 11)
-SHORT = ("train.steps=4", "train.save_every_steps=2")
+SHORT = ("train.steps=3", "train.warmup_steps=1", "train.save_every_steps=2")
 
 Key = tuple[int, str, int]
 
