@@ -20,7 +20,10 @@ mkdir -p "$work"
 [ -d "$work/code" ] || git -c core.autocrlf=false clone -q "$bundle/code/repo.bundle" "$work/code"
 if [ ! -e "$work/venv/.ready" ]; then
     "${{PYTHON:-python3.11}}" -m venv --clear "$work/venv"
-    "$work/venv/bin/pip" install -q --require-hashes -r "$bundle/env/requirements.lock"
+    "$work/venv/bin/pip" install -q --require-hashes -r "$bundle/env/requirements.lock" || {{
+        echo "error: pip could not install env/requirements.lock as it is; see its first lines" >&2
+        exit 64
+    }}
     touch "$work/venv/.ready"
 fi
 cd "$work/code"

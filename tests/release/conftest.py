@@ -11,6 +11,7 @@ from core.artifact import current
 from core.codetree import ROOT
 from release.code import read_checkout
 from release.contents import Bundle, open_bundle
+from tests.conftest import write_recipe
 
 
 def copy_code(folder: Path) -> Path:
@@ -37,11 +38,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runs(checkout: Path, shared_recipe: Path) -> Path:
-    """The folder of a finished run: 12 steps on 2 ranks, checkpoints at steps 4, 8 and 12."""
-    done = run_in(checkout, "launch", "run", shared_recipe, timeout_s=600)
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny recipe of this folder's run, whose training must not be found finished: it is to be interrupted."""
+    return write_recipe(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="session")
+def runs(checkout: Path, recipe: Path) -> Path:
+    """The folder of a finished run: 12 steps on 2 ranks, one killed in step 6; checkpoints at steps 4, 8 and 12."""
+    drill = ["launch.kill_rank=1", "launch.kill_at_step=6"]
+    done = run_in(checkout, "launch", "run", recipe, *drill, timeout_s=600)
     assert done.returncode == 0, done.stderr
-    return shared_recipe.parent / "runs"
+    return recipe.parent / "runs"
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from core.artifact import current
 from core.journal import read_journal
 from release.manifest import manifest_root
-from tests.release.conftest import copy_code, run_in
+from tests.release.conftest import run_in
 
 PLACEMENT = ("launch.ranks=5", "train.placement=fsdp2", "clean.workers=2", "sources.cache=elsewhere")
 
@@ -27,11 +27,11 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def test_another_journal_folder_and_placement_give_the_same_root_and_artifact(
-    checkout: Path, shared_recipe: Path, runs: Path, elsewhere: Path
+    checkout: Path, recipe: Path, runs: Path, elsewhere: Path
 ) -> None:
     journal = current(elsewhere, "train").folder / "witness/journal-rank0.jsonl"
     journal.write_text('{"time": 1.5, "event": "run.resumed", "rank": 0, "generation": 7, "host": "b"}\n')
-    done = run_in(checkout, "release", "build", shared_recipe, f"run.out={elsewhere}", *PLACEMENT)
+    done = run_in(checkout, "release", "build", recipe, f"run.out={elsewhere}", *PLACEMENT)
     assert done.returncode == 0, done.stderr
     assert facts(elsewhere) == facts(runs)
     assert current(elsewhere, "bundle").digest == current(runs, "bundle").digest
@@ -40,40 +40,40 @@ def test_another_journal_folder_and_placement_give_the_same_root_and_artifact(
 
 
 def test_the_name_and_what_is_shipped_decide_the_root(
-    checkout: Path, shared_recipe: Path, runs: Path, elsewhere: Path
+    checkout: Path, recipe: Path, runs: Path, elsewhere: Path
 ) -> None:
     roots = [facts(runs)["root"]]
     for change in ("run.name=other", "release.checkpoint_every_steps=8", "release.license=MIT"):
-        done = run_in(checkout, "release", "build", shared_recipe, f"run.out={elsewhere}", change)
+        done = run_in(checkout, "release", "build", recipe, f"run.out={elsewhere}", change)
         assert done.returncode == 0, done.stderr
         roots.append(facts(elsewhere)["root"])
     assert len(set(roots)) == 4
 
 
-def test_checkpoints_between_the_asked_steps_are_left_out(checkout: Path, shared_recipe: Path, elsewhere: Path) -> None:
+def test_checkpoints_between_the_asked_steps_are_left_out(checkout: Path, recipe: Path, elsewhere: Path) -> None:
     every = "release.checkpoint_every_steps=8"
-    run_in(checkout, "release", "build", shared_recipe, f"run.out={elsewhere}", every)
+    run_in(checkout, "release", "build", recipe, f"run.out={elsewhere}", every)
     folder = current(elsewhere, "bundle").folder / "tiny/checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["step-000008", "step-000012"]
 
 
 def test_an_uncommitted_page_changes_the_root_and_code_that_did_not_run_is_refused(
-    shared_recipe: Path, runs: Path, elsewhere: Path, tmp_path: Path
+    checkout: Path, recipe: Path, runs: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
-    code = copy_code(tmp_path / "code")
+    code = Path(shutil.copytree(checkout, tmp_path / "code"))
     (code / "docs/new.md").write_text("A page.\n")
-    done = run_in(code, "release", "build", shared_recipe, f"run.out={elsewhere}")
+    done = run_in(code, "release", "build", recipe, f"run.out={elsewhere}")
     assert done.returncode == 0, done.stderr
     assert facts(elsewhere)["root"] != facts(runs)["root"]
     with (code / "data/loader.py").open("a") as stream:
         stream.write("# changed after the run\n")
-    done = run_in(code, "release", "build", shared_recipe, f"run.out={elsewhere}")
+    done = run_in(code, "release", "build", recipe, f"run.out={elsewhere}")
     assert done.returncode == 66
     assert "was made by other code than the checkout's" in done.stderr
 
 
-def test_nothing_under_the_root_names_a_path_of_this_machine(released: Path, shared_recipe: Path) -> None:
-    needle = str(shared_recipe.parent).encode()
+def test_nothing_under_the_root_names_a_path_of_this_machine(released: Path, recipe: Path) -> None:
+    needle = str(recipe.parent).encode()
     named = [path for path in released.rglob("*") if path.is_file() and needle in path.read_bytes()]
     assert named == []
 

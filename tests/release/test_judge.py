@@ -23,29 +23,27 @@ def test_the_run_is_verified_and_the_verdicts_name_no_placement(runs: Path) -> N
     assert "2 ranks trained" in (artifact.folder / WITNESS / "report.txt").read_text()
 
 
-def test_a_second_judgement_is_found_and_nothing_is_replayed(
-    checkout: Path, shared_recipe: Path, elsewhere: Path
-) -> None:
-    done = run_in(checkout, "release", "judge", shared_recipe, f"run.out={elsewhere}", "launch.ranks=3")
+def test_a_second_judgement_is_found_and_nothing_is_replayed(checkout: Path, recipe: Path, elsewhere: Path) -> None:
+    done = run_in(checkout, "release", "judge", recipe, f"run.out={elsewhere}", "launch.ranks=3")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == str(current(elsewhere, "verify").folder)
 
 
 def test_a_found_judgement_is_not_given_for_a_bundle_that_has_changed(
-    checkout: Path, shared_recipe: Path, elsewhere: Path
+    checkout: Path, recipe: Path, elsewhere: Path
 ) -> None:
     flip_bit(current(elsewhere, "bundle").folder / "tiny/weights/final/model.safetensors")
-    done = run_in(checkout, "release", "judge", shared_recipe, f"run.out={elsewhere}")
+    done = run_in(checkout, "release", "judge", recipe, f"run.out={elsewhere}")
     assert done.returncode == 66
     assert "weights/final/model.safetensors has SHA-256" in done.stderr
 
 
-def test_a_fail_is_reported_and_not_kept(checkout: Path, shared_recipe: Path, elsewhere: Path) -> None:
+def test_a_fail_is_reported_and_not_kept(checkout: Path, recipe: Path, elsewhere: Path) -> None:
     shutil.rmtree(current(elsewhere, "verify").folder)
     (elsewhere / "verify.json").unlink()
     flip_bit(current(elsewhere, "bundle").folder / "tiny/witness/hardware.json")
-    done = run_in(checkout, "release", "judge", shared_recipe, f"run.out={elsewhere}")
+    done = run_in(checkout, "release", "judge", recipe, f"run.out={elsewhere}")
     assert done.returncode == 66
     assert "integrity    FAIL" in done.stdout
     assert not list(elsewhere.glob("verify*"))

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from core.artifact import current
+from core.journal import read_journal
 from release.contents import Bundle, open_bundle
 from release.reproduce import Place, compare, prepare
 from release.verdict import Verdict
@@ -18,11 +19,11 @@ def verdicts(bundle: Bundle, redone: Bundle, *, profile: str = "") -> dict[str, 
 
 
 @pytest.fixture
-def files(shared_recipe: Path, tmp_path: Path) -> Path:
+def files(recipe: Path, tmp_path: Path) -> Path:
     """The texts of the recipe's sources, as `--files` wants them: one folder a source."""
     for source, name in (("alpha", "alpha.jsonl"), ("beta", "beta.txt")):
         (tmp_path / "files" / source).mkdir(parents=True)
-        shutil.copy(shared_recipe.parent / "corpus" / name, tmp_path / "files" / source)
+        shutil.copy(recipe.parent / "corpus" / name, tmp_path / "files" / source)
     return tmp_path / "files"
 
 
@@ -32,22 +33,24 @@ def redone(released: Path, tmp_path: Path) -> Bundle:
     return open_bundle(Path(shutil.copytree(released, tmp_path / "redone")))
 
 
-def test_a_copied_bundle_redone_by_its_own_code_on_other_ranks_has_the_same_root(
+def test_an_interrupted_runs_bundle_redone_by_its_own_code_on_other_ranks_has_the_same_root(
     bundle: Bundle, runs: Path, files: Path, tmp_path: Path
 ) -> None:
+    events = read_journal(bundle.witness / "train/journal-rank1.jsonl")
+    assert {event["generation"] for event in events} == {1, 2}
     # Scores and export are functions of the training's digest; taking them as found halves the time of this test.
     (tmp_path / "again/run").mkdir(parents=True)
     for stage in ("evaluate", "export"):
         folder = current(runs, stage).folder
         shutil.copytree(folder, tmp_path / "again/run" / folder.name)
-    where = ["--runs", tmp_path / "again", "--files", files, "--ranks", "3"]
+    where = ["--runs", tmp_path / "again", "--files", files, "--ranks", "1"]
     done = run_module("release", "reproduce", bundle.folder, *where)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.split()[:2] for line in done.stdout.splitlines()]
     assert lines == [[name, "PASS"] for name in ("integrity", "profile", "ledger", "weights", "evaluation", "root")]
     assert done.stdout.endswith(f"{bundle.root}\n")
     again = current(tmp_path / "again/run", "train").folder / "witness"
-    assert len(list(again.glob("journal-rank*.jsonl"))) == 3
+    assert len(list(again.glob("journal-rank*.jsonl"))) == 1
 
 
 def test_sources_that_are_files_and_not_there_are_named_before_anything_starts(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from release.contents import Bundle
 from release.verdict import Finding, InconclusiveError, Verdict, conclude
 from release.verify import CHECKS
 from tests.conftest import run_module
-from tests.release.conftest import copy_code, run_in
+from tests.release.conftest import run_in
 from tests.release.forgery import flip_bit
 
 
@@ -16,9 +17,9 @@ def findings(*verdicts: Verdict) -> list[Finding]:
 
 
 def test_a_copied_bundle_is_verified_by_its_own_code_where_the_checkout_has_other(
-    bundle: Bundle, tmp_path: Path
+    checkout: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
-    code = copy_code(tmp_path / "other")
+    code = Path(shutil.copytree(checkout, tmp_path / "other"))
     with (code / "train/replay.py").open("a") as stream:
         stream.write("raise SystemExit('the code of the checkout was run')\n")
     done = run_in(code, "release", "verify", bundle.folder, "--root", bundle.root, "--nonce", "a beacon")
