@@ -17,8 +17,12 @@ from typing import Any
 from core.config import identity
 from core.errors import ConfigError
 
-# Builds that can change a bit of a result. mpmath makes the rotation tables and the learning rates.
-BUILDS = ("torch", "numpy", "mpmath", "sentencepiece")
+# Builds that can change a byte of a result: what computes (mpmath makes the rotation tables and the learning rates),
+# and what writes the files that are hashed.
+BUILDS = (
+    *("mpmath", "numpy", "torch"),
+    *("protobuf", "safetensors", "sentencepiece", "tokenizers", "transformers", "zstandard"),
+)
 
 
 class Attention(Enum):

@@ -6,7 +6,6 @@ Reads the clean, tokenizer and train artifacts; writes the folder (inference/hug
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from inference.compare import Comparison
 
 INPUTS = ("clean", "tokenizer", "train")
-# Libraries that write the folder's files.
-WRITERS = ("safetensors", "tokenizers", "transformers")
 
 
 def main(arguments: list[str]) -> None:
@@ -33,12 +30,11 @@ def main(arguments: list[str]) -> None:
     config = load(recipe, "export", ExportConfig, overrides)
     profile = load(recipe, "profile", ProfileConfig, overrides)
     inputs = {stage: current(run.inputs_folder, stage) for stage in INPUTS}
-    builds = {name: version(name) for name in WRITERS}
     wanted = plan(
         "export",
         folder="inference",
         out=run.out_folder,
-        config={**identity(config), "profile": fingerprint(profile), "builds": builds},
+        config={**identity(config), "profile": fingerprint(profile)},
         inputs=inputs,
     )
     artifact = build(wanted, lambda aside: write_export(aside, inputs, config=config, profile=profile))

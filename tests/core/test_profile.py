@@ -9,12 +9,12 @@ from core.codetree import ROOT
 from core.config import load
 from core.errors import ConfigError
 from core.hashing import hash_value
-from core.profile import ProfileConfig, apply, cpu_flags, fingerprint
+from core.profile import BUILDS, ProfileConfig, apply, cpu_flags, fingerprint
 
 APPLY = """
 import os, sys
 from core.config import load
-from core.profile import ProfileConfig, apply
+from core.profile import BUILDS, ProfileConfig, apply
 profile = load("smoke", "profile", ProfileConfig, sys.argv[1:])
 {before}
 apply(profile)
@@ -57,7 +57,7 @@ def test_a_profile_without_threads_is_refused() -> None:
 
 def test_the_fingerprint_follows_what_was_asked_and_the_builds_but_not_the_machine_unless_bound_to_it() -> None:
     facts = fingerprint(portable())
-    assert "cpu" not in facts and set(facts["builds"]) == {"torch", "numpy", "mpmath", "sentencepiece"}
+    assert "cpu" not in facts and set(facts["builds"]) == set(BUILDS)
     assert hash_value(fingerprint(portable("profile.threads=2"))) != hash_value(facts)
     bound = fingerprint(portable("profile=native"))
     assert bound["cpu"]["flags"] == sorted(cpu_flags())
