@@ -63,19 +63,28 @@ class Generation:
 
         Ranks may take `start_s` seconds to their first step and `stall_s` from one to the next.
         """
-        # The order matters: who is dead is asked before what was said, so that no last word is missed.
         exit_code = self.process.poll()
+        if not self._ranks:
+            return None if exit_code is None else self._end_of_one(exit_code)
         limit_s = stall_s if self.beats() else start_s
+        is_stalled = time.monotonic() - self._moved > limit_s
+        # The order matters: who is dead is asked before what was said, so that no last word is missed.
         dead = [rank for rank, pid in self.pids().items() if not is_marked(pid, self.notes)]
-        words = {rank: Word(note["exit_code"], note["message"]) for rank, note in self._read("exit").items()}
-        if exit_code is not None and not self._ranks:
-            words = words or _own_word(exit_code)
-        silent = tuple(sorted(rank for rank in dead if rank not in words)) if exit_code != 0 else ()
-        is_stalled = bool(self._ranks) and time.monotonic() - self._moved > limit_s
+        words = self._words()
+        silent = tuple(sorted(set(dead) - set(words))) if exit_code != 0 else ()
         has_failed = any(word.exit_code for word in words.values())
         if exit_code is None and not silent and not has_failed and not is_stalled:
             return None
         return End(exit_code=exit_code, words=words, silent=silent, is_stalled=is_stalled)
+
+    def _end_of_one(self, exit_code: int) -> End:
+        words = self._words()
+        if not words and exit_code > 0:
+            words = {0: Word(exit_code, f"it ended with exit code {exit_code}, its words are above")}
+        return End(exit_code=exit_code, words=words, silent=() if words else (0,))
+
+    def _words(self) -> dict[int, Word]:
+        return {rank: Word(note["exit_code"], note["message"]) for rank, note in self._read("exit").items()}
 
     def _read(self, kind: str) -> dict[int, dict[str, Any]]:
         # A process that a rank has started carries the mark too, and its notes must not be taken for the rank's.
@@ -181,10 +190,6 @@ def ranks_below(agent: int, notes: Path) -> dict[int, int]:
         if rank is not None and pid != agent and _parent(pid) == agent:
             found[int(rank)] = pid
     return found
-
-
-def _own_word(exit_code: int) -> dict[int, Word]:
-    return {0: Word(exit_code, f"it ended with exit code {exit_code}")} if exit_code > 0 else {}
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -32,7 +32,11 @@ def closing(rows: Sequence[Row], *, survived: Survived | None) -> str:
         *([("survived", str(survived))] if survived else []),
     ]
     checks = [(verdict["check"], verdict["verdict"], verdict["detail"]) for verdict in verdicts]
-    parts = [columns([HEADER, *map(_cells, rows)]), columns(results), columns([("check", "verdict", "detail"), *checks])]
+    parts = [
+        columns([HEADER, *map(_cells, rows)]),
+        columns(results),
+        columns([("check", "verdict", "detail"), *checks]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
