@@ -21,7 +21,7 @@ from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import full_head, read_lines, trajectory_head
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
-from release.config import ReleaseConfig
+from release.config import ReleaseConfig, check_name
 from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
@@ -73,6 +73,7 @@ def main(arguments: list[str]) -> None:
     """Run the verb: make or find the bundle and write its artifact's folder to standard output."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m release build")
     run = load(recipe, "run", RunConfig, overrides)
+    check_name(run.name)
     config = load(recipe, "release", ReleaseConfig, overrides)
     code, stages = read_checkout(ROOT), read_stages(CONF / "stages.yaml")
     inputs = {stage: current(run.inputs_folder, stage) for stage in stages[STAGE]["inputs"]}

@@ -2,11 +2,11 @@
 
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
-from release.config import ReleaseConfig
+from release.config import ReleaseConfig, check_name
 
 
 def main(arguments: list[str]) -> None:
     """Run the verb: silent if the recipe is sound, else ConfigError."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m release check")
-    load(recipe, "run", RunConfig, overrides)
+    check_name(load(recipe, "run", RunConfig, overrides).name)
     load(recipe, "release", ReleaseConfig, overrides)

@@ -40,7 +40,7 @@ FAILURES: dict[int, type[ProjectError]] = {64: InconclusiveError, 65: Determinis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a reproduction works, where it finds sources that are files, and how many ranks train."""
+    """Where a reproduction works, where it finds sources that are files, and how many ranks train at most."""
 
     runs: Path
     files: Path
@@ -57,6 +57,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     bundle = open_bundle(given.bundle)
     runs = given.runs or bundle.folder.with_name(f"{bundle.folder.name}-reproduced")
+    if runs.resolve().is_relative_to(bundle.folder):
+        raise ConfigError(f"--runs {runs} lies in the bundle, which must stay as it is; name a folder beside it")
     place = Place(runs=runs.resolve(), files=given.files.resolve(), ranks=given.ranks)
     findings = []
     for finding in reproduce(bundle, place):
@@ -79,7 +81,9 @@ def reproduce(bundle: Bundle, place: Place) -> Iterator[Finding]:
     clone(bundle.folder / "code", code)
     profile = first_value(bundle.trained["profile"], ask_fingerprint(code, recipe))
     same = "this machine answers the numerics profile as the bundle's did"
-    said = f"differs ({profile}); if all else is equal, so much the better" if profile else same
+    said = (
+        f"this machine answers it in another way ({profile}), so a difference would prove nothing" if profile else same
+    )
     yield Finding(check="profile", verdict=Verdict.PASS, detail=said)
     launch(code, recipe, place)
     redone = _redone(place.runs / "run")
@@ -103,7 +107,7 @@ def prepare(bundle: Bundle, place: Place) -> Path:
         recipe["sources"]["items"][index]["path"] = str(there)
     recipe["sources"]["cache"] = str(place.runs / "cache")
     recipe["run"]["out"] = str(place.runs / "run")
-    recipe["launch"] = {"ranks": place.ranks, "kill_at_step": 0}
+    recipe["launch"] = {"ranks": min(place.ranks, bundle.trained["train"]["micro_batches"]), "kill_at_step": 0}
     place.runs.mkdir(parents=True, exist_ok=True)
     path = place.runs / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
@@ -130,19 +134,20 @@ def compare(bundle: Bundle, redone: Bundle, *, profile: str) -> Iterator[Finding
     lines, again = bundle.ledger, redone.ledger
     difference = first_difference(lines[1:], again[1:])
     steps = f"all {len(lines) - 1} steps equal, trajectory head {bundle.record['trajectory_head']}"
-    yield _finding("ledger", profile, say(difference) if difference else "", equal=steps)
-    yield _finding(
-        "weights",
-        profile,
-        _weights_difference(bundle, redone),
-        equal="every tensor of every checkpoint and of the export equal",
-    )
-    evaluation = file_difference(bundle, redone, below="eval/")
-    yield _finding("evaluation", profile, evaluation, equal="scores and samples equal")
+    tensors = "every tensor of every checkpoint and of the export equal"
+    findings = [
+        _finding("ledger", profile, say(difference) if difference else "", equal=steps),
+        _finding("weights", profile, _weights_difference(bundle, redone), equal=tensors),
+        _finding(
+            "evaluation", profile, file_difference(bundle, redone, below="eval/"), equal="scores and samples equal"
+        ),
+    ]
+    yield from findings
     if profile:
-        # What was made under another profile names another profile, and so has another root, even where all is equal.
-        detail = f"not comparable, since the root names the profile: {origin_difference(lines[0], again[0])}"
-        yield Finding(check="root", verdict=Verdict.PASS, detail=detail)
+        # The root names the profile, so it must be another one even where all that was computed is equal.
+        verdict = max((finding.verdict for finding in findings), key=lambda verdict: verdict is not Verdict.PASS)
+        named = origin_difference(lines[0], again[0])
+        yield Finding(check="root", verdict=verdict, detail=f"not comparable, since it names the profile: {named}")
         return
     roots = "" if bundle.root == redone.root else f"{file_difference(bundle, redone)}; root {redone.root}"
     yield _finding("root", "", roots, equal=bundle.root)

@@ -38,8 +38,8 @@ def run_verb(code: Path, folder: str, verb: str, *arguments: object) -> Ended:
 def ask(code: Path, folder: str, verb: str, *arguments: object) -> str:
     """Run a verb that answers on standard output, and return the answer.
 
-    Raises DataError if it refuses data or fails for good, InconclusiveError if this machine or installation does not
-    suit, RetryError for anything else.
+    Raises DataError if it refuses data or fails for good, RetryError if it was killed or asks to be tried again, and
+    InconclusiveError if this machine or installation does not suit, or if it crashed.
     """
     ended = run_verb(code, folder, verb, *arguments)
     said = f"python -m {folder} {verb}: {ended.message}"
@@ -48,7 +48,7 @@ def ask(code: Path, folder: str, verb: str, *arguments: object) -> str:
             return ended.output
         case 65 | 66:
             raise DataError(said)
-        case 64:
+        case 1 | 2 | 64:
             raise InconclusiveError(said)
         case _:
             raise RetryError(f"{said}; try again")
