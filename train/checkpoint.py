@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from core.durable import commit_folder, write_durably
 from core.errors import DataError, RetryError
 from core.hashing import canonical_json, hash_file
-from core.merkle import chunk_root, named_root
+from core.merkle import named_root
+from train.placed import MOMENT_PREFIXES, content_root
 
 FORMAT = "wholegrain-checkpoint-1"
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
-MOMENTS = ("exp_avg.", "exp_avg_sq.")
 PREFIX, ASIDE_PREFIX = "step-", ".tmp-"
 GENERATION = "generation"
 
@@ -58,7 +58,7 @@ class Checkpoint:
 
 def state_root(tensors: Mapping[str, Tensor]) -> str:
     """Root over the bytes of every weight and moment by name, in chunks: the same at every placement."""
-    return named_root({name: chunk_root(tensor.numpy().data) for name, tensor in tensors.items()})
+    return named_root({name: content_root(tensor) for name, tensor in tensors.items()})
 
 
 def begin_generation(witness: Path) -> int:
@@ -75,8 +75,8 @@ def save(
     checkpoints.mkdir(exist_ok=True)
     aside = checkpoints / f"{ASIDE_PREFIX}{position.step:06d}-{generation}"
     aside.mkdir()
-    _write_tensors(aside / MODEL, {name: tensors[name] for name in tensors if not name.startswith(MOMENTS)})
-    _write_tensors(aside / OPTIMIZER, {name: tensors[name] for name in tensors if name.startswith(MOMENTS)})
+    _write_tensors(aside / MODEL, {name: tensors[name] for name in tensors if not name.startswith(MOMENT_PREFIXES)})
+    _write_tensors(aside / OPTIMIZER, {name: tensors[name] for name in tensors if name.startswith(MOMENT_PREFIXES)})
     (aside / STATE).write_bytes(canonical_json(asdict(position)))
     files = [_entry(aside / name) for name in (MODEL, OPTIMIZER, STATE)]
     manifest = {

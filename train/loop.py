@@ -29,7 +29,8 @@ from model.numerics import honour
 from model.transformer import Transformer
 from train.checkpoint import fill_weights, open_checkpoint, read_moments, state_root
 from train.config import WandbMode
-from train.parallel import gather, load_moments, place
+from train.parallel import place
+from train.placed import gather, load_moments
 from train.recipe import Recipe
 from train.records import Records
 from train.runtime import World

@@ -1,20 +1,16 @@
 """Placements: how weights, gradients and optimizer state lie on the ranks, and how gradients are brought together.
 
-Both give the same bits, because both add the gradients of the micro-batches in the canonical order (canonical.py) and
-everything else is done element by element:
-
-    zero1   all weights on every rank, in one flat buffer. A rank computes a contiguous range of micro-batches, keeps
-            one partial sum for every whole subtree in it, and sends slices of these; it updates its slice, and the
-            weights are gathered (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1).
-    fsdp2   a shard of everything on every rank (torch's fully_shard). Micro-batch k W + r is computed on rank r in
-            micro-step k; shards of its gradient are sent before they are added to anything, and whoever receives
+    zero1   all weights on every rank, a slice of the optimizer state (zero1.py).
+    fsdp2   a shard of everything on every rank (here, by torch's fully_shard). Micro-batch k W + r is computed on rank
+            r in micro-step k; shards of its gradient are sent before they are added to anything, and whoever receives
             them adds them in the order of the index. Any number of ranks works, no alignment is needed.
+
+Both give the same bits, because both add the gradients of the micro-batches in the canonical order (canonical.py) and
+everything else is done element by element.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from itertools import accumulate, chain
-from typing import Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -25,70 +21,13 @@ from torch.distributed.fsdp._fully_shard._fsdp_api import ReduceScatter
 from torch.distributed.tensor import DTensor
 
 from core.errors import ConfigError
-from core.merkle import chunk_root, named_root
+from core.merkle import named_root
 from model.transformer import Transformer
-from train.canonical import BinaryCounter, contiguous_ranges, whole_subtrees
+from train.canonical import BinaryCounter
 from train.config import Placement, Sum
+from train.placed import MicroStep, Placed, Span, content_root, segments_of
 from train.runtime import World
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Elements start .. stop - 1 of a parameter, flattened."""
-
-    name: str
-    start: int
-    stop: int
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return self.stop - self.start
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A span that this rank's optimizer works on; the tensors are one-dimensional, fp32, and written in place.
-
-    Matrices are decayed, norms are not.
-    """
-
-    span: Span
-    is_decayed: bool
-    weights: Tensor
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class MicroStep:
-    """One forward and backward of this rank. A dummy keeps the ranks in step; nothing of it is used."""
-
-    number: int
-    index: int
-    is_dummy: bool = False
-
-
-class Placed(Protocol):
-    """A model whose state lies on the ranks in one of the ways above."""
-
-    model: nn.Module
-    micro_steps: list[MicroStep]
-    segments: list[Segment]
-
-    def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
-        """Compute the gradient of a micro-batch and keep it; returns its root over all parameters if asked."""
-
-    def reduce(self) -> list[Tensor]:
-        """The canonical sum of the step's gradients, for every segment of this rank."""
-
-    def refresh(self) -> None:
-        """Bring the updated weights to where the next forward needs them."""
-
-    def spans(self, rank: int) -> list[Span]:
-        """What a rank's segments cover, in their order."""
+from train.zero1 import Zero1
 
 
 def place(model: Transformer, *, world: World, how: Placement, order: Sum, micro_batches: int) -> Placed:
@@ -99,123 +38,6 @@ def place(model: Transformer, *, world: World, how: Placement, order: Sum, micro
         )
     kind = Zero1 if how is Placement.ZERO1 else Fsdp2
     return kind(model, world=world, order=order, micro_batches=micro_batches)
-
-
-def gather(placed: Placed, world: World) -> dict[str, Tensor] | None:
-    """Weights by name, moments as `exp_avg.NAME` and `exp_avg_sq.NAME`, whole, on the first rank; None elsewhere."""
-    kinds = [[getattr(segment, kind) for segment in placed.segments] for kind in ("weights", *MOMENTS)]
-    part = torch.cat([tensor for tensors in kinds for tensor in tensors])
-    spans = [placed.spans(rank) for rank in range(world.size)]
-    whole = world.gather_to_first(part, counts=[3 * sum(span.count for span in own) for own in spans])
-    if whole is None:
-        return None
-    names = [(f"{prefix}{span.name}", span) for own in spans for prefix in ("", *_prefixes()) for span in own]
-    pieces = whole.split_with_sizes([span.count for _, span in names])
-    joined: dict[str, list[Tensor]] = {}
-    for (name, _), piece in zip(names, pieces, strict=True):
-        joined.setdefault(name, []).append(piece)
-    shapes = {name: parameter.shape for name, parameter in placed.model.named_parameters()}
-    shapes |= {f"{prefix}{name}": shape for prefix in _prefixes() for name, shape in shapes.items()}
-    return {name: torch.cat(joined[name]).view(shape) for name, shape in shapes.items()}
-
-
-def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
-    """Fill this rank's moments from whole tensors, named as `gather` names them."""
-    for segment in placed.segments:
-        span = segment.span
-        for kind in MOMENTS:
-            whole = moments[f"{kind}.{span.name}"].reshape(-1)
-            getattr(segment, kind).copy_(whole[span.start : span.stop])
-
-
-class Zero1:
-    """All weights on every rank, a slice of the optimizer state."""
-
-    def __init__(self, model: Transformer, *, world: World, order: Sum, micro_batches: int) -> None:
-        self.model: nn.Module = model
-        self._world = world
-        self._names, self._parameters = zip(*model.named_parameters(), strict=True)
-        self._weights = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
-        self._sizes = [parameter.numel() for parameter in self._parameters]
-        for parameter, flat in zip(self._parameters, self._weights.split_with_sizes(self._sizes), strict=True):
-            parameter.data = flat.view(parameter.shape)
-        self._slices = contiguous_ranges(self._weights.numel(), world.size)
-        self._counts = [stop - start for start, stop in self._slices]
-        self._ranges = contiguous_ranges(micro_batches, world.size)
-        self.micro_steps = [MicroStep(k, index) for k, index in enumerate(range(*self._ranges[world.rank]))]
-        start, stop = self._slices[world.rank]
-        self._own = self._weights[start:stop]
-        spans = self.spans(world.rank)
-        parts = self._own.split_with_sizes([span.count for span in spans])
-        matrices = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
-        self.segments = _segments(spans, parts, matrices=matrices)
-        self._sum: BinaryCounter[Tensor] | RunningSum = (
-            BinaryCounter(Tensor.add_) if order is Sum.CANONICAL else RunningSum()
-        )
-
-    def spans(self, rank: int) -> list[Span]:
-        """The parts of parameters that lie in the rank's slice of the flat buffer."""
-        first, last = self._slices[rank]
-        ends = list(accumulate(self._sizes))
-        cuts = [
-            Span(name, max(first - (end - size), 0), min(last - (end - size), size))
-            for name, size, end in zip(self._names, self._sizes, ends, strict=True)
-        ]
-        return [span for span in cuts if span.count > 0]
-
-    def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
-        """See Placed."""
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [cast(Tensor, parameter.grad).reshape(-1) for parameter in self._parameters]
-        for parameter in self._parameters:
-            parameter.grad = None
-        root = gradient_root(dict(zip(self._names, gradients, strict=True))) if is_digested else None
-        self._sum.push(micro_step.index, torch.cat(gradients))
-        return root
-
-    def reduce(self) -> list[Tensor]:
-        """See Placed."""
-        if isinstance(self._sum, RunningSum):
-            total = self._sum.total()
-            self._world.add_floats(total)
-            return self._cut(total[slice(*self._slices[self._world.rank])])
-        partials = [subtree.value for subtree in self._sum.subtrees]
-        self._sum.subtrees.clear()
-        whole = [whole_subtrees(*indices) for indices in self._ranges]
-        own_count = self._counts[self._world.rank]
-        received = self._world.exchange(
-            torch.cat([partial[start:stop] for start, stop in self._slices for partial in partials]),
-            sent=[count * len(partials) for count in self._counts],
-            received=[own_count * len(subtrees) for subtrees in whole],
-        )
-        counter: BinaryCounter[Tensor] = BinaryCounter(Tensor.add_)
-        partials = list(received.view(-1, own_count).unbind())
-        for (start, level), partial in zip(chain.from_iterable(whole), partials, strict=True):
-            counter.push(start, partial, level=level)
-        return self._cut(counter.total())
-
-    def refresh(self) -> None:
-        """See Placed."""
-        self._world.gather_into(self._weights, self._own, counts=self._counts)
-
-    def _cut(self, own: Tensor) -> list[Tensor]:
-        return list(own.split_with_sizes([segment.span.count for segment in self.segments]))
-
-
-class RunningSum:
-    """The sum of tensors in the order in which they come, for `train.sum=fast`."""
-
-    def __init__(self) -> None:
-        self._total: Tensor | None = None
-
-    def push(self, index: int, value: Tensor) -> None:
-        """Add the value of the next index."""
-        self._total = value if self._total is None else self._total.add_(value)
-
-    def total(self) -> Tensor:
-        """The sum of everything pushed; it is empty afterwards."""
-        total, self._total = cast(Tensor, self._total), None
-        return total
 
 
 class Fsdp2:
@@ -237,22 +59,15 @@ class Fsdp2:
             _sum_by(cast(FSDPModule, unit), exchange if self._is_canonical else None)
         self._parameters = {name: cast(DTensor, parameter) for name, parameter in model.named_parameters()}
         self._names = [name for _, names in units for name in names]
-        numbers = range(-(-micro_batches // world.size))
-        indices = [(number, number * world.size + world.rank) for number in numbers]
-        self.micro_steps = [
-            MicroStep(number, min(index, micro_batches - 1), is_dummy=index >= micro_batches)
-            for number, index in indices
-        ]
+        self.micro_steps = interleaved(micro_batches, rank=world.rank, world_size=world.size)
         with torch.no_grad():
             local = [self._parameters[name].to_local().view(-1) for name in self._names]
-        spans = self.spans(world.rank)
-        self.segments = _segments(
-            spans, local, matrices={name for name, shape in self._shapes.items() if len(shape) > 1}
-        )
+        matrices = {name for name, shape in self._shapes.items() if len(shape) > 1}
+        self.segments = segments_of(self.spans(world.rank), local, matrices=matrices)
 
     def spans(self, rank: int) -> list[Span]:
-        """Whole rows of every parameter, as torch.chunk would cut them; some may be empty."""
-        return [_row_span(name, self._shapes[name], rank=rank, world_size=self._world.size) for name in self._names]
+        """Whole rows of every parameter; some may be empty."""
+        return [row_span(name, self._shapes[name], rank=rank, world_size=self._world.size) for name in self._names]
 
     def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
         """See Placed."""
@@ -332,7 +147,7 @@ class ShardExchange(ReduceScatter):
     def take(self, rows: Tensor) -> None:
         """Exchange the rows of all ranks' gradients of a micro-step and add what came."""
         if self._is_digested:
-            self.roots = {name: _content_root(gradient) for name, gradient in self._whole(rows).items()}
+            self.roots = {name: content_root(gradient) for name, gradient in self._whole(rows).items()}
         size = self._world.size
         count = rows.numel() // size
         received = self._world.exchange(rows, sent=[count] * size, received=[count] * size)
@@ -354,24 +169,19 @@ class ShardExchange(ReduceScatter):
         }
 
 
-def gradient_root(gradients: Mapping[str, Tensor]) -> str:
-    """Root over the bytes of a micro-batch's whole gradients by name."""
-    return named_root({name: _content_root(gradient) for name, gradient in gradients.items()})
+def interleaved(micro_batches: int, *, rank: int, world_size: int) -> list[MicroStep]:
+    """Micro-batch k W + r in micro-step k; beyond the last one, the last again as a dummy."""
+    numbers = range(-(-micro_batches // world_size))
+    indices = [(number, number * world_size + rank) for number in numbers]
+    last = micro_batches - 1
+    return [MicroStep(number, min(index, last), is_dummy=index > last) for number, index in indices]
 
 
-def _content_root(tensor: Tensor) -> bytes:
-    return chunk_root(tensor.numpy().data)
-
-
-def _prefixes() -> tuple[str, ...]:
-    return tuple(f"{kind}." for kind in MOMENTS)
-
-
-def _segments(spans: Sequence[Span], weights: Sequence[Tensor], *, matrices: Set[str]) -> list[Segment]:
-    return [
-        Segment(span, span.name in matrices, part, torch.zeros_like(part), torch.zeros_like(part))
-        for span, part in zip(spans, weights, strict=True)
-    ]
+def row_span(name: str, shape: torch.Size, *, rank: int, world_size: int) -> Span:
+    """A rank's rows of a parameter, as torch.chunk would cut them."""
+    rows = -(-shape[0] // world_size)
+    width = shape[1:].numel()
+    return Span(name, min(rank * rows, shape[0]) * width, min((rank + 1) * rows, shape[0]) * width)
 
 
 def _units(model: Transformer) -> list[tuple[nn.Module, list[str]]]:
@@ -388,9 +198,3 @@ def _sum_by(unit: FSDPModule, exchange: ShardExchange | None) -> None:
     unit.set_force_sum_reduction_for_comms(True)
     if exchange:
         unit.set_custom_reduce_scatter(exchange)
-
-
-def _row_span(name: str, shape: torch.Size, *, rank: int, world_size: int) -> Span:
-    rows = -(-shape[0] // world_size)
-    width = shape[1:].numel()
-    return Span(name, min(rank * rows, shape[0]) * width, min((rank + 1) * rows, shape[0]) * width)

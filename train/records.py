@@ -64,6 +64,7 @@ class Records:
         journal.event(
             "run.resumed" if start.step or self._dropped else "run.begun",
             step=start.step,
+            checkpoint=folder_name(start.step) if start.step else "none",
             why=start.reason,
             redone_steps=len(self._dropped),
         )

@@ -113,14 +113,14 @@ def open_world(*, device: str, timeout_s: float, is_grouped: bool) -> Iterator[W
         elif is_grouped:
             dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1)
         yield World(rank=rank, size=size, device=device)
+        # Only after success: a rank that fails says why first (core.cli), and its peers see it go when it has ended.
+        if dist.is_initialized():
+            dist.destroy_process_group()
     except RuntimeError as error:
         if not is_peer_failure(error):
             raise
         reason = str(error).splitlines()[0][:200]
         raise RetryError(f"rank {rank} of {size} lost a peer ({reason}); start the run again") from error
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def is_peer_failure(error: RuntimeError) -> bool:

@@ -16,7 +16,7 @@ from train.canonical import tree_sum
 from train.config import TrainConfig
 from train.norm import gradient_norm
 from train.optim import rule_of, update
-from train.parallel import Placed
+from train.placed import Placed
 from train.runtime import World
 from train.schedule import learning_rate
 

@@ -8,7 +8,8 @@ import torch
 
 from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, result_of
-from train.parallel import Span, _row_span
+from train.parallel import interleaved, row_span
+from train.placed import MicroStep, Span
 from train.run import main
 
 WORLD_SIZES = (1, 2, 3, 4)
@@ -90,7 +91,12 @@ def test_rows_are_cut_as_torch_cuts_them() -> None:
     for rows, world_size in product(range(1, 9), range(1, 6)):
         weight = torch.arange(rows * 3).view(rows, 3)
         chunks = [chunk.reshape(-1).tolist() for chunk in torch.chunk(weight, world_size)]
-        spans = [_row_span("w", weight.shape, rank=rank, world_size=world_size) for rank in range(world_size)]
+        spans = [row_span("w", weight.shape, rank=rank, world_size=world_size) for rank in range(world_size)]
         cut = [weight.reshape(-1)[span.start : span.stop].tolist() for span in spans]
         assert [part for part in cut if part] == chunks
-    assert _row_span("w", torch.Size([2, 3]), rank=3, world_size=4) == Span("w", 6, 6)
+    assert row_span("w", torch.Size([2, 3]), rank=3, world_size=4) == Span("w", 6, 6)
+
+
+def test_ranks_beyond_the_last_micro_batch_compute_a_dummy() -> None:
+    assert interleaved(5, rank=1, world_size=3) == [MicroStep(0, 1), MicroStep(1, 4)]
+    assert interleaved(5, rank=2, world_size=3) == [MicroStep(0, 2), MicroStep(1, 4, is_dummy=True)]

@@ -1,0 +1,116 @@
+"""What a placement is to the rest of training: micro-batches to compute, segments to update, state to gather."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from core.merkle import chunk_root, named_root
+from train.runtime import World
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENT_PREFIXES = ("exp_avg.", "exp_avg_sq.")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Elements start .. stop - 1 of a parameter, flattened."""
+
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A span that this rank's optimizer works on; the tensors are one-dimensional, fp32, and written in place.
+
+    Matrices are decayed, norms are not.
+    """
+
+    span: Span
+    is_decayed: bool
+    weights: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MicroStep:
+    """One forward and backward of this rank. A dummy keeps the ranks in step; nothing of it is used."""
+
+    number: int
+    index: int
+    is_dummy: bool = False
+
+
+class Placed(Protocol):
+    """A model whose state lies on the ranks in one of the ways above."""
+
+    model: nn.Module
+    micro_steps: list[MicroStep]
+    segments: list[Segment]
+
+    def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
+        """Compute the gradient of a micro-batch and keep it; returns its root over all parameters if asked."""
+
+    def reduce(self) -> list[Tensor]:
+        """The canonical sum of the step's gradients, for every segment of this rank."""
+
+    def refresh(self) -> None:
+        """Bring the updated weights to where the next forward needs them."""
+
+    def spans(self, rank: int) -> list[Span]:
+        """What a rank's segments cover, in their order."""
+
+
+def gather(placed: Placed, world: World) -> dict[str, Tensor] | None:
+    """Weights by name, moments as `exp_avg.NAME` and `exp_avg_sq.NAME`, whole, on the first rank; None elsewhere."""
+    kinds = [[getattr(segment, kind) for segment in placed.segments] for kind in ("weights", *MOMENTS)]
+    part = torch.cat([tensor for tensors in kinds for tensor in tensors])
+    spans = [placed.spans(rank) for rank in range(world.size)]
+    whole = world.gather_to_first(part, counts=[3 * sum(span.count for span in own) for own in spans])
+    if whole is None:
+        return None
+    names = [(f"{prefix}{span.name}", span) for own in spans for prefix in ("", *MOMENT_PREFIXES) for span in own]
+    pieces = whole.split_with_sizes([span.count for _, span in names])
+    joined: dict[str, list[Tensor]] = {}
+    for (name, _), piece in zip(names, pieces, strict=True):
+        joined.setdefault(name, []).append(piece)
+    shapes = {name: parameter.shape for name, parameter in placed.model.named_parameters()}
+    shapes |= {f"{prefix}{name}": shape for prefix in MOMENT_PREFIXES for name, shape in shapes.items()}
+    return {name: torch.cat(joined[name]).view(shape) for name, shape in shapes.items()}
+
+
+def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
+    """Fill this rank's moments from whole tensors, named as `gather` names them."""
+    for segment in placed.segments:
+        span = segment.span
+        for kind in MOMENTS:
+            whole = moments[f"{kind}.{span.name}"].reshape(-1)
+            getattr(segment, kind).copy_(whole[span.start : span.stop])
+
+
+def gradient_root(gradients: Mapping[str, Tensor]) -> str:
+    """Root over the bytes of a micro-batch's whole gradients by name."""
+    return named_root({name: content_root(gradient) for name, gradient in gradients.items()})
+
+
+def content_root(tensor: Tensor) -> bytes:
+    """Merkle root over a tensor's bytes."""
+    return chunk_root(tensor.numpy().data)
+
+
+def segments_of(spans: Sequence[Span], weights: Sequence[Tensor], *, matrices: Set[str]) -> list[Segment]:
+    """Segments with moments of zero; `matrices` are the names of the parameters that decay."""
+    return [
+        Segment(span, span.name in matrices, part, torch.zeros_like(part), torch.zeros_like(part))
+        for span, part in zip(spans, weights, strict=True)
+    ]
