@@ -20,7 +20,6 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.fsdp._fully_shard._fsdp_api import ReduceScatter
 from torch.distributed.tensor import DTensor
 
-from core.errors import ConfigError
 from core.merkle import named_root
 from model.transformer import Transformer
 from train.canonical import BinaryCounter
@@ -31,11 +30,7 @@ from train.zero1 import Zero1
 
 
 def place(model: Transformer, *, world: World, how: Placement, order: Sum, micro_batches: int) -> Placed:
-    """Lay a model, filled with its weights, out on the ranks. Raises ConfigError for more ranks than micro-batches."""
-    if world.size > micro_batches:
-        raise ConfigError(
-            f"{world.size} ranks, but a step has only train.micro_batches = {micro_batches}; start at most that many"
-        )
+    """Lay a model, filled with its weights, out on the ranks."""
     kind = Zero1 if how is Placement.ZERO1 else Fsdp2
     return kind(model, world=world, order=order, micro_batches=micro_batches)
 

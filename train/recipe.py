@@ -29,6 +29,14 @@ class Recipe:
             "profile": fingerprint(self.profile),
         }
 
+    def check_ranks(self, world_size: int) -> None:
+        """Raise ConfigError if there are more ranks than micro-batches in a step."""
+        if world_size > self.train.micro_batches:
+            raise ConfigError(
+                f"{world_size} ranks, but a step has only train.micro_batches = {self.train.micro_batches}; "
+                "start at most that many"
+            )
+
     def check_data(self, *, vocab_size: int, seq_len: int) -> None:
         """Raise ConfigError if the model cannot take what was packed."""
         if vocab_size > self.model.vocab_size:

@@ -78,6 +78,7 @@ def replay(recipe: Recipe, segment: Segment) -> None:
         raise ConfigError(f"the checkpoint is of step {first}, --until is {segment.until}; give a later step")
     config = recipe.train
     with open_world(device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement is Placement.FSDP2) as world:
+        recipe.check_ranks(world.size)
         loader = open_loader(recipe, segment.pack)
         job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
         progress = Progress("replay", total=segment.until, unit="steps", done=first)

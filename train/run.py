@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
 
     config = recipe.train
     with open_world(device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement is Placement.FSDP2) as world:
+        recipe.check_ranks(world.size)
         if world.is_first:
             _lead(wanted, recipe=recipe, world=world, pack=pack.folder)
         else:

@@ -85,6 +85,7 @@ def test_more_ranks_than_micro_batches_are_refused(tiny: Tiny, tmp_path: Path) -
     ended = run_ranks(3, main, runs, notes=tmp_path / "notes")
     assert ended.exit_codes == [64] * 3
     assert ended.messages[0] == "3 ranks, but a step has only train.micro_batches = 2; start at most that many"
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_are_cut_as_torch_cuts_them() -> None:
