@@ -5,10 +5,14 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python -m
 
-.PHONY: smoke test lint lock clean
+.PHONY: smoke test golden lint lock clean
 
 smoke: $(READY)
 	$(RUN) launch run smoke
+
+# After `make smoke`: are its hashes those of tests/golden/?
+golden: $(READY)
+	$(RUN) release golden runs/smoke --check tests/golden/smoke.txt
 
 test: lint
 	$(RUN) pytest -q
