@@ -15,7 +15,7 @@ golden: $(READY)
 	$(RUN) release golden runs/smoke --check tests/golden/smoke.txt
 
 test: lint
-	$(RUN) pytest -q
+	$(RUN) pytest -q -m "not slow"
 
 lint: $(READY)
 	$(RUN) ruff check .

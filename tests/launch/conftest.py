@@ -56,13 +56,18 @@ class House:
 
     def alive(self) -> list[int]:
         """Every process that was started with this recipe, whoever started it, and has not ended."""
-        return [pid for pid in _pids() if str(self.recipe).encode() in _read(pid, "cmdline")]
+        return processes_with(str(self.recipe))
 
     def close(self) -> None:
         """End what a failed test has left."""
         for process in self._processes:
             process.kill()
             process.communicate()
+
+
+def processes_with(argument: str) -> list[int]:
+    """Every living process whose command line holds a text."""
+    return [pid for pid in _pids() if argument.encode() in _read(pid, "cmdline")]
 
 
 def _pids() -> list[int]:
@@ -78,11 +83,11 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
-def wait_until(is_so: Callable[[], object], what: str) -> None:
+def wait_until(is_so: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:
     """Wait for an event with a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while not is_so():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S} s in vain until {what}"
+        assert time.monotonic() < deadline, f"waited {deadline_s} s in vain until {what}"
         time.sleep(0.01)
 
 
