@@ -132,6 +132,12 @@ def test_a_named_recipe_takes_its_groups_from_conf_and_another_one_on_request() 
         resolve("smoke", ["profile=odd"])
 
 
+def test_an_override_of_one_call_does_not_reach_the_next() -> None:
+    plain = resolve("smoke")
+    assert resolve("smoke", ["train.steps=7", "run.extra={a: 1}"])["train"]["steps"] == 7
+    assert resolve("smoke") == plain
+
+
 def test_a_resolved_recipe_written_to_a_file_gives_the_same_sections(tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
