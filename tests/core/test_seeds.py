@@ -5,8 +5,8 @@ from core.seeds import STREAM_CHUNK_BYTES, derive_seed, random_bytes
 
 def test_the_values_are_pinned() -> None:
     # Written by this very code: a change here changes every initial weight and every data order.
-    assert derive_seed(1, "model", 3) == 4537225145461579005
-    assert random_bytes(1, "model", 3, count=8).hex() == "1863942d9f5c61d4"
+    assert derive_seed(1, "model", 3) == 3675859788646202199
+    assert random_bytes(1, "model", 3, count=8).hex() == "e7fe7efd6a8f28e2"
 
 
 def test_every_seed_and_name_has_its_own_stream() -> None:

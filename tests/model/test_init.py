@@ -13,7 +13,7 @@ from model.init import PIECE_ELEMENTS, initial_tensor, initialize
 from model.transformer import Transformer
 
 # What SHAKE-128 and integer sums give on any machine: `initial_tensor("w", (300, 300), seed=7, std=0.02)`.
-GOLDEN = "8cdcee24a7c3ed308588a74f4094eb9e5080e17103a9ecbddf1eb2a08eb93e2c"
+GOLDEN = "e8d7d63ae119c373431ae6abb6b47275e1949c3c41949f724d8aaf92ce8a90ec"
 
 
 def tensor(name: str = "w", *, seed: int = 7) -> torch.Tensor:
