@@ -5,6 +5,7 @@ its exit code; anything else is our bug and keeps its traceback.
 """
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
         signal.signal(signal.SIGTERM, _stop)
         check_code_root()
         _run(folder, verbs, sys.argv[1:])
+        sys.stdout.flush()
         leave_exit(0, "done")
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -43,6 +45,9 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as in `... | head`; what is left must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 

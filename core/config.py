@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = ROOT / "conf"
+# The pipeline that recipes go through; no recipe itself.
+STAGES = CONF / "stages.yaml"
 PLACEMENT = "placement"
 
 Schema = TypeVar("Schema")
@@ -106,7 +108,7 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> "DictConfig":
             whole = _read(Path(recipe))
         else:
             if not (CONF / f"{recipe}.yaml").exists():
-                names = sorted(path.stem for path in CONF.glob("*.yaml"))
+                names = sorted(path.stem for path in CONF.glob("*.yaml") if path != STAGES)
                 raise ConfigError(
                     f"no recipe {recipe} in {CONF}; there are {', '.join(names)}, or give a path to a .yaml file"
                 )

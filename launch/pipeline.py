@@ -55,7 +55,7 @@ def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Pa
 
 
 def conclude(rows: Sequence[Row]) -> None:
-    """Print the closing table. Raises DeterministicError, after it, if a verdict is not PASS."""
+    """Print the closing table. Raises DeterministicError, after it, if a check did not go as it should."""
     artifacts = {row.stage: row.artifact for row in rows}
     sys.stdout.write(closing(rows, survived=drill.read(artifacts[RANKED].folder)))
     sys.stdout.flush()

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.config import CONF
+from core.config import STAGES
 from core.errors import ConfigError
 
-STAGES = CONF / "stages.yaml"
 # The stage that runs as several ranks.
 RANKED = "train"
 

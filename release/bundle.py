@@ -16,7 +16,7 @@ from typing import Any
 from core.artifact import RECORD, Artifact, build, current, plan
 from core.cli import recipe_and_overrides
 from core.codetree import MAY_IMPORT, ROOT, code_hash
-from core.config import CONF, RunConfig, identity, load, resolve
+from core.config import STAGES, RunConfig, identity, load, resolve
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import full_head, read_lines, trajectory_head
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     check_name(run.name)
     config = load(recipe, "release", ReleaseConfig, overrides)
-    code, stages = read_checkout(ROOT), read_stages(CONF / "stages.yaml")
+    code, stages = read_checkout(ROOT), read_stages(STAGES)
     inputs = {stage: current(run.inputs_folder, stage) for stage in stages[STAGE]["inputs"]}
     _check_code(inputs, stages)
     # The name and the whole code tree are in the bundle, so they decide its key; a stage's own code hash does not

@@ -15,6 +15,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from core.codetree import MAY_IMPORT, ROOT
+from core.config import STAGES
 from core.errors import DataError
 from release.arguments import Parser
 from release.golden import read_golden
@@ -66,7 +67,7 @@ def folders() -> list[str]:
 
 def stages() -> list[str]:
     """A table of the stages: the artifact, how to make it alone, and from what."""
-    described = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "stages.yaml"))
+    described = OmegaConf.to_container(OmegaConf.load(STAGES))
     rows = ["| artifact | made from | made again by |", "|---|---|---|"]
     for name, facts in cast(dict[str, Any], described).items():
         inputs = ", ".join(facts["inputs"]) or "the sources"

@@ -121,7 +121,8 @@ def launch(code: Path, recipe: Path, place: Place) -> None:
     the same exit code.
     """
     command = [sys.executable, "-m", "launch", "run", str(recipe)]
-    done = subprocess.run(command, cwd=code, env={**os.environ, DIE_WITH_PARENT: "1"}, stdout=sys.stderr, check=False)
+    environment = {**os.environ, DIE_WITH_PARENT: str(os.getpid())}
+    done = subprocess.run(command, cwd=code, env=environment, stdout=sys.stderr, check=False)
     if done.returncode:
         raise FAILURES.get(done.returncode, RetryError)(
             f"the run that redoes the bundle ended with exit code {done.returncode}, for the reason above; "

@@ -29,7 +29,8 @@ def run_verb(code: Path, folder: str, verb: str, *arguments: object) -> Ended:
     """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes."""
     command = [sys.executable, "-m", folder, verb, *map(str, arguments)]
     with tempfile.TemporaryDirectory(prefix="wholegrain-notes-") as notes:
-        environment = {**os.environ, FOLDER: notes, DIE_WITH_PARENT: "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        asked = {FOLDER: notes, DIE_WITH_PARENT: str(os.getpid()), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **asked}
         done = subprocess.run(command, cwd=code, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         note = next(iter(read_notes(Path(notes), "exit").values()), {})
     return Ended(done.returncode, done.stdout, note.get("message", f"ended with exit code {done.returncode}"))

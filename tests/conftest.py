@@ -11,12 +11,13 @@ import pytest
 
 from core.codetree import ROOT
 
-WORDS = (
+TEXT = (
     "the of and to a in is that it was for on are with as his they at be this from have or by one had not but what all "
     "were when we there can an your which their said if do will each about how up out them then she many some so these "
     "would other into has more her two like him see time could no make than first been its who now people my made over "
     "árbol señor mañana été garçon naïve façade coração größe"
-).split()
+)
+WORDS = TEXT.split()
 
 RECIPE = """\
 run: {{name: tiny, out: {out}}}

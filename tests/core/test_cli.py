@@ -115,3 +115,9 @@ def test_help_of_the_launcher_answers_in_under_a_second() -> None:
     done = run_module("launch", "--help")
     assert done.returncode == 0 and "run " in done.stdout
     assert time.monotonic() - began < 1.0
+
+
+def test_a_reader_that_has_had_enough_ends_a_verb_without_a_word(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m train fingerprint smoke | true"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
