@@ -105,10 +105,9 @@ def write_report(aside: Path, balances: Mapping[str, Balance]) -> Facts:
         "total": total.plain(),
     }
     (aside / REPORT).write_bytes(canonical_json(report))
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(total.reasons.items()))
     return {
         "came_in": _say(total.came_in),
-        "went_out": f"{_say(total.train)}; held out {_say(total.heldout)}; dropped {reasons or 'none'}",
+        "went_out": f"{_say(total.train)}; held out {_say(total.heldout)}; dropped {total.dropped.documents}",
     }
 
 

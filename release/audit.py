@@ -79,10 +79,10 @@ def odds(segments: int, *, able: int, drawn: int) -> str:
     for share in CHEATED_SHARES:
         cheated = max(1, math.ceil(share * segments))
         chance = chance_caught(segments, cheated=cheated, drawn=drawn)
-        said.append(f"{100 * share:g} % ({cheated}): {100 * chance:.0f} %")
+        said.append(f"{100 * share:g} % ({cheated} of {segments}) with {100 * chance:.0f} %")
     return (
-        f"{drawn} of {segments} segments, {able} of which begin at a shipped state; chance to catch cheating in a "
-        f"share of the segments: {', '.join(said)}"
+        f"drawn {drawn} of {segments} segments, {able} of which can be; would have caught cheating in "
+        f"{', '.join(said)} probability"
     )
 
 

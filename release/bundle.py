@@ -103,7 +103,7 @@ def write_bundle(aside: Path, release: Release) -> Record:
     _write_witness(folder / WITNESS, release, root)
     return {
         "came_in": f"{len(release.inputs)} artifacts, {len(release.code)} code files",
-        "went_out": f"{len(entries)} files, {sum(entry.bytes for entry in entries)} bytes",
+        "went_out": f"{len(entries)} files, {sum(entry.bytes for entry in entries) / 1e6:.1f} MB",
         "bundle": release.name,
         "root": root,
         "trajectory_head": record["trajectory_head"],

@@ -1,7 +1,7 @@
 """Verb judge: the verification of a fresh bundle as a stage of the pipeline, done once and kept as artifact `verify`.
 
 The artifact's verdicts are a function of the bundle and of how this machine answers the numerics profile. What else
-can be said, such as the ranks that trained, is shown and kept as witness.
+can be said, such as the ranks that trained, is kept as witness in `report.txt`; a FAIL is shown and not kept.
 """
 
 import sys
@@ -24,7 +24,7 @@ REPORT = "report.txt"
 
 
 def main(arguments: list[str]) -> None:
-    """Run the verb: make or find the verdicts, and write them and the artifact's folder to standard output."""
+    """Run the verb: make or find the verdicts, and write the artifact's folder to standard output."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m release judge")
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "release", ReleaseConfig, overrides)
@@ -35,7 +35,6 @@ def main(arguments: list[str]) -> None:
     decided = {**identity(config), "machine_answers": answers}
     wanted = plan(STAGE, folder="release", out=run.out_folder, config=decided, inputs={"bundle": bundle})
     artifact = build(wanted, lambda aside: write_verdicts(aside, bundle))
-    sys.stdout.write((artifact.folder / WITNESS / REPORT).read_text(encoding="utf-8"))
     sys.stdout.write(f"{artifact.folder}\n")
 
 

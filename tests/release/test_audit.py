@@ -32,8 +32,8 @@ def test_the_chance_of_catching_is_counted_right() -> None:
     )
     assert chance_caught(12, cheated=1, drawn=12) == 1.0
     assert odds(12, able=4, drawn=1) == (
-        "1 of 12 segments, 4 of which begin at a shipped state; chance to catch cheating in a share of the segments: "
-        "1 % (1): 8 %, 5 % (1): 8 %, 10 % (2): 17 %"
+        "drawn 1 of 12 segments, 4 of which can be; would have caught cheating in 1 % (1 of 12) with 8 %, "
+        "5 % (1 of 12) with 8 %, 10 % (2 of 12) with 17 % probability"
     )
 
 
