@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,17 @@ class Crash:
     then: Layout
 
 
+def drawn() -> Crash:
+    """A crash that nobody chose, another one every time; the test's name says which it was."""
+    first, then = (Layout(random.randint(1, 4), random.choice(["zero1", "fsdp2"])) for _ in range(2))
+    return Crash(first, rank=random.randrange(first.world_size), step=random.randint(1, 10), then=then)
+
+
 CRASHES = (
     Crash(Layout(3, "zero1"), rank=2, step=5, then=Layout(2, "fsdp2")),
     Crash(Layout(2, "fsdp2"), rank=0, step=6, then=Layout(4, "zero1")),
     Crash(Layout(2, "zero1"), rank=1, step=2, then=Layout(1, "zero1")),
+    drawn(),
 )
 
 
