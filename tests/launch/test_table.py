@@ -46,8 +46,8 @@ def test_the_closing_words_hold_stages_bundle_heads_and_verdicts(tmp_path: Path)
     assert "survived" not in closing(made, survived=None)
 
 
-@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "UNSUPPORTED"])
-def test_a_verdict_that_is_not_pass_ends_the_run_with_an_error_after_the_table(
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE"])
+def test_a_verdict_that_is_not_as_it_should_be_ends_the_run_with_an_error_after_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verdict: str
 ) -> None:
     bad = {"check": "audit", "verdict": verdict, "detail": "step 7"}
@@ -55,6 +55,12 @@ def test_a_verdict_that_is_not_pass_ends_the_run_with_an_error_after_the_table(
         conclude(rows(tmp_path, verdicts=[PASSED, bad]))
     assert f"{verdict}" in capsys.readouterr().out
     conclude(rows(tmp_path / "good", verdicts=[PASSED]))
+
+
+def test_what_a_run_never_promised_is_shown_and_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unsupported = {"check": "audit", "verdict": "UNSUPPORTED", "detail": "trained with train.sum=fast"}
+    conclude(rows(tmp_path, verdicts=[PASSED, unsupported]))
+    assert "UNSUPPORTED" in capsys.readouterr().out
 
 
 def test_times_are_said_as_people_do() -> None:

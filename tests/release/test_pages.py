@@ -14,9 +14,9 @@ def test_every_generated_part_stands_on_a_page() -> None:
 
 
 def test_a_stale_part_is_replaced_and_the_rest_of_a_page_is_kept() -> None:
-    page = "before\n<!-- generated: golden -->\nold\n<!-- end of generated: golden -->\nafter\n"
+    page = "before\n<!-- generated: golden -->\nout of date\n<!-- end of generated: golden -->\nafter\n"
     renewed = renew(page)
-    assert "old" not in renewed
+    assert "out of date" not in renewed
     assert "trajectory_head" in renewed
     assert renewed.startswith("before\n<!-- generated: golden -->\n")
     assert renewed.endswith("<!-- end of generated: golden -->\nafter\n")

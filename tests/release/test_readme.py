@@ -27,8 +27,9 @@ def tiny(command: str, *, recipe: Path, runs: Path, folder: Path) -> str:
     """A command of the README for the tiny run."""
     if command.startswith("python -m launch run "):
         return command.replace("launch run", "launch check")
+    command = command.replace("/tmp/", f"{folder}/")
     command = command.replace("runs/smoke/bundle-*/smoke", f"{runs}/bundle-*/tiny").replace("runs/smoke", str(runs))
-    return command.replace(" smoke ", f" {recipe} ").replace("/tmp/", f"{folder}/")
+    return command.replace(" smoke ", f" {recipe} ")
 
 
 def test_the_two_commands_are_on_the_first_screen_and_in_the_makefile() -> None:
