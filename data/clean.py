@@ -11,14 +11,10 @@ came in is counted where it is read, what goes out in the written files, and the
 The corpus is held in memory; one that does not fit needs an external sort by key here.
 """
 
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from core.artifact import Facts, build, current, plan
@@ -26,19 +22,21 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load, placement
 from core.errors import ConfigError
 from core.hashing import canonical_json
-from core.notes import die_with_parent
 from core.progress import Progress
 from core.seeds import derive_seed
 from data.documents import Document, key_of, line_of, write_documents
 from data.extract import Raw, open_members, raw_documents
 from data.filters import FilterConfig, drop_reason
+from data.fuzzy import near_duplicates
+from data.minhash import FuzzyConfig
 from data.normalize import normalize
 from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
 from data.sources import Source, open_sources
+from data.workers import mapping
 
 STAGE = "clean"
 DUPLICATE = "duplicate"
-BATCH_DOCUMENTS = 500
+NEAR_DUPLICATE = "near_duplicate"
 
 Found = tuple[str, Raw]
 
@@ -54,6 +52,7 @@ class CleanConfig:
     seed: int
     heldout_permille: int
     filters: FilterConfig = field(default_factory=FilterConfig)
+    fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
     shard_documents: int = 10_000
     shard_bytes: int = 64 << 20
     workers: int = placement(1)
@@ -68,11 +67,15 @@ class CleanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A normalized document, how many UTF-8 bytes it had as found, and why it is dropped (empty: it is not)."""
+    """A normalized document, how many UTF-8 bytes it had as found, and why it is dropped (empty: it is not).
+
+    twin  the key of the document that stays for a near-duplicate
+    """
 
     document: Document
     found_bytes: int
     reason: str
+    twin: str = ""
 
 
 def main(arguments: list[str]) -> None:
@@ -92,6 +95,8 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
     order = [source.name for source in sources]
     found = [(source.name, raw) for source in sources for raw in read_source(source)]
     settled = settle(judge_all(found, filters=config.filters, workers=config.workers), order=order)
+    if config.fuzzy.is_on:
+        settled = drop_near_duplicates(settled, order=order, config=config)
     for name in order:
         kept = [one.document for one in settled if one.document.source == name and not one.reason]
         write_source(aside, kept, source=name, config=config)
@@ -141,27 +146,11 @@ def judge_all(found: list[Found], *, filters: FilterConfig, workers: int) -> lis
     progress = Progress("clean", total=len(found), unit="documents")
     act = partial(judge, filters=filters)
     judged = []
-    with _mapping(workers) as mapped:
+    with mapping(workers) as mapped:
         for one in mapped(act, found):
             judged.append(one)
             progress.advance()
     return judged
-
-
-@contextmanager
-def _mapping(workers: int) -> Iterator[Callable[[Callable[[Found], Judged], list[Found]], Iterator[Judged]]]:
-    """A map over one or several processes. They start by forkserver: fork after threads may hang."""
-    if workers == 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), initializer=_start_worker) as pool:
-        yield partial(pool.map, chunksize=BATCH_DOCUMENTS)
-
-
-def _start_worker() -> None:
-    """A worker dies with its parent and leaves an interrupt to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
 
 
 def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
@@ -179,6 +168,18 @@ def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
         else:
             settled.append(replace(one, reason=DUPLICATE))
     return settled
+
+
+def drop_near_duplicates(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:
+    """Drop near-duplicates of documents that stay, as `fuzzy` says."""
+    kept = [one.document for one in settled if not one.reason]
+    twins = near_duplicates(kept, order=order, config=config.fuzzy, workers=config.workers)
+    return [
+        replace(one, reason=NEAR_DUPLICATE, twin=twins[one.document.key])
+        if not one.reason and one.document.key in twins
+        else one
+        for one in settled
+    ]
 
 
 def is_heldout(key: str, *, seed: int, permille: int) -> bool:
@@ -215,6 +216,10 @@ def shards(documents: list[Document], config: CleanConfig) -> Iterator[list[Docu
 
 
 def write_dropped(path: Path, dropped: list[Judged]) -> None:
-    """Write key, source and reason of every dropped document."""
-    rows = [{"key": one.document.key, "source": one.document.source, "reason": one.reason} for one in dropped]
+    """Write key, source and reason of every dropped document; for a near-duplicate also the key of what stays."""
+    rows = [
+        {"key": one.document.key, "source": one.document.source, "reason": one.reason}
+        | ({"twin": one.twin} if one.twin else {})
+        for one in dropped
+    ]
     path.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))

@@ -200,6 +200,25 @@ def test_an_unreadable_record_stops_with_66_or_is_dropped_and_counted(tiny_recip
     assert [(row["source"], row["reason"]) for row in dropped(artifact)] == [("alpha", "unreadable_json")]
 
 
+def test_near_duplicates_are_dropped_on_request_with_the_key_of_what_stays(tiny_recipe: Path) -> None:
+    words = [f"word{number}" for number in range(100)]
+    near = " ".join([*words[:-1], "other"])
+    write_files(tiny_recipe, [" ".join(words), sentence(1)], [near, sentence(2)])
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0")
+    assert dropped(artifact) == []
+    digests = set()
+    for workers in (1, 2):
+        out = f"run.out={tiny_recipe.parent / str(workers)}"
+        main([str(tiny_recipe), f"run.inputs={tiny_recipe.parent / 'runs'}", out, "clean.heldout_permille=0",
+              "clean.fuzzy.is_on=true", f"clean.workers={workers}"])  # fmt: skip
+        digests.add(current(tiny_recipe.parent / str(workers), "clean").digest)
+    assert len(digests) == 1
+    artifact = current(tiny_recipe.parent / "1", "clean")
+    gone = {"key": key_of(near), "source": "beta", "reason": "near_duplicate", "twin": key_of(" ".join(words))}
+    assert dropped(artifact) == [gone]
+    assert report(artifact)["sources"]["beta"]["dropped"]["reasons"] == {"near_duplicate": 1}
+
+
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a path exists. Fails after a minute, or when the process ends before."""
     deadline = time.monotonic() + 60
