@@ -30,6 +30,7 @@ from data.filters import FilterConfig, drop_reason
 from data.fuzzy import near_duplicates
 from data.minhash import FuzzyConfig
 from data.normalize import normalize
+from data.pii import MaskConfig, mask
 from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
 from data.sources import Source, open_sources
 from data.workers import mapping
@@ -52,6 +53,7 @@ class CleanConfig:
     seed: int
     heldout_permille: int
     filters: FilterConfig = field(default_factory=FilterConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
     fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
     shard_documents: int = 10_000
     shard_bytes: int = 64 << 20
@@ -67,14 +69,18 @@ class CleanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A normalized document, how many UTF-8 bytes it had as found, and why it is dropped (empty: it is not).
+    """A document as it would be written, and why it is dropped (empty: it is not).
 
-    twin  the key of the document that stays for a near-duplicate
+    found_bytes, normalized_bytes  UTF-8 of the text as found, and of its normal form before any other change
+    masked  how many placeholders of each kind stand for personal data
+    twin    the key of the document that stays for a near-duplicate
     """
 
     document: Document
     found_bytes: int
+    normalized_bytes: int
     reason: str
+    masked: dict[str, int]
     twin: str = ""
 
 
@@ -94,7 +100,7 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
     sources = open_sources(fetched)
     order = [source.name for source in sources]
     found = [(source.name, raw) for source in sources for raw in read_source(source)]
-    settled = settle(judge_all(found, filters=config.filters, workers=config.workers), order=order)
+    settled = settle(judge_all(found, config), order=order)
     if config.fuzzy.is_on:
         settled = drop_near_duplicates(settled, order=order, config=config)
     for name in order:
@@ -111,8 +117,11 @@ def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[
         balances[source].came_in.add(len(encode(raw.text)))
     for one in settled:
         size = len(one.document.text.encode())
-        balances[one.document.source].normalized_away_bytes += one.found_bytes - size
-        balances[one.document.source].dropped.bytes += size if one.reason else 0
+        mine = balances[one.document.source]
+        mine.normalized_away_bytes += one.found_bytes - one.normalized_bytes
+        mine.edited_away_bytes += one.normalized_bytes - size
+        mine.dropped.bytes += size if one.reason else 0
+        mine.masked.update({} if one.reason else one.masked)
     count_written(aside, balances)
     return balances
 
@@ -133,20 +142,26 @@ def read_source(source: Source) -> Iterator[Raw]:
                 yield from raw_documents(stream, name=name, read=source.read)
 
 
-def judge(found: Found, *, filters: FilterConfig) -> Judged:
-    """Normalize one raw document of a source and ask the filters."""
+def judge(found: Found, *, config: CleanConfig) -> Judged:
+    """Normalize and mask one raw document of a source and ask the filters."""
     source, raw = found
-    text = normalize(raw.text)
-    document = Document(key_of(text), source, text, normalize(raw.origin))
-    return Judged(document, len(encode(raw.text)), raw.problem or drop_reason(text, filters))
+    normal = normalize(raw.text)
+    text, masked = mask(normal, config.mask)
+    return Judged(
+        document=Document(key_of(text), source, text, normalize(raw.origin)),
+        found_bytes=len(encode(raw.text)),
+        normalized_bytes=len(normal.encode()),
+        reason=raw.problem or drop_reason(text, config.filters),
+        masked=masked,
+    )
 
 
-def judge_all(found: list[Found], *, filters: FilterConfig, workers: int) -> list[Judged]:
+def judge_all(found: list[Found], config: CleanConfig) -> list[Judged]:
     """Judge every raw document, in as many processes as asked for."""
     progress = Progress("clean", total=len(found), unit="documents")
-    act = partial(judge, filters=filters)
+    act = partial(judge, config=config)
     judged = []
-    with mapping(workers) as mapped:
+    with mapping(config.workers) as mapped:
         for one in mapped(act, found):
             judged.append(one)
             progress.advance()

@@ -1,8 +1,10 @@
 """What cleaning did, in numbers that must agree: in = train + held out + dropped, per source and in total.
 
 `report.json` holds per source, and under `total`, documents and bytes of UTF-8 text that came in, that went to the
-training split, that were held out and that were dropped (documents by reason), and the bytes that normalization took
-away. What went out is counted in the written files, so that a document lost on the way cannot pass.
+training split, that were held out and that were dropped (documents by reason), the bytes that normalization took away,
+those that masking and other edits took away (negative if they added some), and the placeholders for personal data in
+the documents that stay, by kind. What went out is counted in the written files, so that a document lost on the way
+cannot pass.
 """
 
 import json
@@ -50,7 +52,9 @@ class Balance:
     heldout: Count = field(default_factory=Count)
     dropped: Count = field(default_factory=Count)
     reasons: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
     normalized_away_bytes: int = 0
+    edited_away_bytes: int = 0
 
     def check(self, *, source: str) -> None:
         """Hold what went out against what came in.
@@ -58,7 +62,8 @@ class Balance:
         Raises DeterministicError if they differ (cleaning lost or made a document), DataError if nothing is left.
         """
         out = self.train.documents + self.heldout.documents + self.dropped.documents
-        out_bytes = self.train.bytes + self.heldout.bytes + self.dropped.bytes + self.normalized_away_bytes
+        out_bytes = self.train.bytes + self.heldout.bytes + self.dropped.bytes
+        out_bytes += self.normalized_away_bytes + self.edited_away_bytes
         if (out, out_bytes) != (self.came_in.documents, self.came_in.bytes):
             raise DeterministicError(
                 f"source {source}: {self.came_in.documents} documents, {self.came_in.bytes} bytes came in, but {out}, "
@@ -79,6 +84,8 @@ class Balance:
             "heldout": self.heldout.plain(),
             "dropped": {**self.dropped.plain(), "reasons": dict(self.reasons)},
             "normalized_away_bytes": self.normalized_away_bytes,
+            "edited_away_bytes": self.edited_away_bytes,
+            "masked": dict(self.masked),
         }
 
 
@@ -120,7 +127,9 @@ def _total(balances: Mapping[str, Balance]) -> Balance:
             mine.documents += theirs.documents
             mine.bytes += theirs.bytes
         total.reasons += balance.reasons
+        total.masked += balance.masked
         total.normalized_away_bytes += balance.normalized_away_bytes
+        total.edited_away_bytes += balance.edited_away_bytes
     return total
 
 

@@ -219,6 +219,19 @@ def test_near_duplicates_are_dropped_on_request_with_the_key_of_what_stays(tiny_
     assert report(artifact)["sources"]["beta"]["dropped"]["reasons"] == {"near_duplicate": 1}
 
 
+def test_personal_data_is_masked_on_request_before_texts_are_compared(tiny_recipe: Path) -> None:
+    said = [f"{sentence(1)} Write to {name}@corp.org or 8.8.8.8." for name in ("jane", "joe")]
+    write_files(tiny_recipe, said, [sentence(2)])
+    assert {one.text for one in documents(fetch_and_clean(tiny_recipe), "train")} >= {said[0], said[1]}
+    artifact = fetch_and_clean(tiny_recipe, "clean.mask.email=true", "clean.mask.ip=true", "clean.heldout_permille=0")
+    masked = f"{sentence(1)} Write to |||EMAIL_ADDRESS||| or |||IP_ADDRESS|||."
+    assert [one.text for one in documents(artifact, "train") if one.source == "alpha"] == [masked]
+    alpha = report(artifact)["sources"]["alpha"]
+    assert alpha["masked"] == {"email": 1, "ip": 1}
+    assert alpha["dropped"]["reasons"] == {"duplicate": 1}
+    assert alpha["edited_away_bytes"] == sum(len(text.encode()) - len(masked.encode()) for text in said)
+
+
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a path exists. Fails after a minute, or when the process ends before."""
     deadline = time.monotonic() + 60
