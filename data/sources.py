@@ -26,7 +26,9 @@ from core.cli import recipe_and_overrides
 from core.config import PLACEMENT, RunConfig, identity, load, placement
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_file, hash_value
-from data.extract import Format, OnError, ReadConfig, Split, read_members
+from data.archive import read_members
+from data.extract import Format, OnError, ReadConfig, Split
+from data.html import EXTRACTOR
 from data.pypi import Attempts, Release, download
 
 STAGE = "fetch"
@@ -145,7 +147,9 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "sources", SourcesConfig, overrides)
     local = {item.name: find_files(item) for item in config.items if item.kind is Kind.FILES}
-    facts = {**identity(config), "contents": {name: found.contents() for name, found in local.items()}}
+    contents = {name: found.contents() for name, found in local.items()}
+    # What extracts pages decides the text that the next stage reads, so a new version must remake both.
+    facts = {**identity(config), "contents": contents, "extractor": EXTRACTOR}
     wanted = plan(STAGE, folder="data", out=run.out_folder, config=facts, inputs={})
     artifact = build(wanted, partial(write, config=config, local=local))
     sys.stdout.write(f"{artifact.folder}\n")
