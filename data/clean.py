@@ -28,6 +28,7 @@ from data.documents import Document, key_of, line_of, write_documents
 from data.extract import Raw, open_members, raw_documents
 from data.filters import FilterConfig, drop_reason
 from data.fuzzy import near_duplicates
+from data.language import LanguageConfig, identify, language_reason, model_version
 from data.minhash import FuzzyConfig
 from data.normalize import normalize
 from data.pii import MaskConfig, mask
@@ -54,6 +55,7 @@ class CleanConfig:
     heldout_permille: int
     filters: FilterConfig = field(default_factory=FilterConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
     fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
     shard_documents: int = 10_000
     shard_bytes: int = 64 << 20
@@ -72,8 +74,9 @@ class Judged:
     """A document as it would be written, and why it is dropped (empty: it is not).
 
     found_bytes, normalized_bytes  UTF-8 of the text as found, and of its normal form before any other change
-    masked  how many placeholders of each kind stand for personal data
-    twin    the key of the document that stays for a near-duplicate
+    masked    how many placeholders of each kind stand for personal data
+    language  of a document that is not dropped before, where languages are told apart
+    twin      the key of the document that stays for a near-duplicate
     """
 
     document: Document
@@ -81,6 +84,7 @@ class Judged:
     normalized_bytes: int
     reason: str
     masked: dict[str, int]
+    language: str = ""
     twin: str = ""
 
 
@@ -90,7 +94,8 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "clean", CleanConfig, overrides)
     fetched = current(run.inputs_folder, "fetch")
-    wanted = plan(STAGE, folder="data", out=run.out_folder, config=identity(config), inputs={"fetch": fetched})
+    decided = identity(config) | ({"language_model": model_version()} if config.language.expected else {})
+    wanted = plan(STAGE, folder="data", out=run.out_folder, config=decided, inputs={"fetch": fetched})
     artifact = build(wanted, partial(write, fetched=fetched.folder, config=config))
     sys.stdout.write(f"{artifact.folder}\n")
 
@@ -99,6 +104,7 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
     """Fill the artifact's folder and return its facts. Raises DataError if a source has nothing left."""
     sources = open_sources(fetched)
     order = [source.name for source in sources]
+    check_sources(config, order)
     found = [(source.name, raw) for source in sources for raw in read_source(source)]
     settled = settle(judge_all(found, config), order=order)
     if config.fuzzy.is_on:
@@ -108,6 +114,15 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
         write_source(aside, kept, source=name, config=config)
     write_dropped(aside / DROPPED, [one for one in settled if one.reason])
     return write_report(aside, balance(aside, order=order, found=found, settled=settled))
+
+
+def check_sources(config: CleanConfig, order: list[str]) -> None:
+    """Refuse languages for a source that does not exist. Raises ConfigError naming it."""
+    strange = sorted(config.language.expected.keys() - set(order))
+    if strange:
+        raise ConfigError(
+            f"clean.language.expected has {strange[0]}, which is no source; the sources are {', '.join(order)}"
+        )
 
 
 def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[Judged]) -> dict[str, Balance]:
@@ -122,6 +137,7 @@ def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[
         mine.edited_away_bytes += one.normalized_bytes - size
         mine.dropped.bytes += size if one.reason else 0
         mine.masked.update({} if one.reason else one.masked)
+        mine.languages.update([] if one.reason or not one.language else [one.language])
     count_written(aside, balances)
     return balances
 
@@ -143,16 +159,19 @@ def read_source(source: Source) -> Iterator[Raw]:
 
 
 def judge(found: Found, *, config: CleanConfig) -> Judged:
-    """Normalize and mask one raw document of a source and ask the filters."""
+    """Normalize and mask one raw document of a source and ask the filters and for its language."""
     source, raw = found
     normal = normalize(raw.text)
     text, masked = mask(normal, config.mask)
+    reason = raw.problem or drop_reason(text, config.filters)
+    language = identify(text, config.language) if config.language.expected and not reason else ""
     return Judged(
         document=Document(key_of(text), source, text, normalize(raw.origin)),
         found_bytes=len(encode(raw.text)),
         normalized_bytes=len(normal.encode()),
-        reason=raw.problem or drop_reason(text, config.filters),
+        reason=reason or language_reason(language, source=source, config=config.language),
         masked=masked,
+        language=language,
     )
 
 

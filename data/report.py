@@ -2,9 +2,9 @@
 
 `report.json` holds per source, and under `total`, documents and bytes of UTF-8 text that came in, that went to the
 training split, that were held out and that were dropped (documents by reason), the bytes that normalization took away,
-those that masking and other edits took away (negative if they added some), and the placeholders for personal data in
-the documents that stay, by kind. What went out is counted in the written files, so that a document lost on the way
-cannot pass.
+those that masking and other edits took away (negative if they added some), and of the documents that stay the
+placeholders for personal data by kind and the languages, where they are told apart. What went out is counted in the
+written files, so that a document lost on the way cannot pass.
 """
 
 import json
@@ -53,6 +53,7 @@ class Balance:
     dropped: Count = field(default_factory=Count)
     reasons: Counter[str] = field(default_factory=Counter)
     masked: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
     normalized_away_bytes: int = 0
     edited_away_bytes: int = 0
 
@@ -86,6 +87,7 @@ class Balance:
             "normalized_away_bytes": self.normalized_away_bytes,
             "edited_away_bytes": self.edited_away_bytes,
             "masked": dict(self.masked),
+            "languages": dict(self.languages),
         }
 
 
@@ -128,6 +130,7 @@ def _total(balances: Mapping[str, Balance]) -> Balance:
             mine.bytes += theirs.bytes
         total.reasons += balance.reasons
         total.masked += balance.masked
+        total.languages += balance.languages
         total.normalized_away_bytes += balance.normalized_away_bytes
         total.edited_away_bytes += balance.edited_away_bytes
     return total

@@ -232,6 +232,19 @@ def test_personal_data_is_masked_on_request_before_texts_are_compared(tiny_recip
     assert alpha["edited_away_bytes"] == sum(len(text.encode()) - len(masked.encode()) for text in said)
 
 
+def test_documents_in_another_language_than_their_source_are_dropped_on_request(tiny_recipe: Path) -> None:
+    german = "Der Hund läuft über die Straße, und die Katze sitzt auf dem Dach und sieht ihm zu. " * 2
+    english = "The ship had been at sea for eleven days when the captain first saw the light of the distant town. " * 2
+    write_files(tiny_recipe, [german, english, sentence(1)], [german + "Ende.", sentence(2)])
+    expected = "clean.language.expected.alpha=[en]"
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0", expected)
+    assert dropped(artifact) == [{"key": key_of(german.strip()), "source": "alpha", "reason": "language_de"}]
+    assert report(artifact)["total"]["languages"] == {"de": 1, "en": 1, "undetermined": 2}
+    assert artifact.record["config"]["language_model"] == "py3langid 0.4.0"
+    with pytest.raises(ConfigError, match="has gamma, which is no source; the sources are alpha, beta"):
+        fetch_and_clean(tiny_recipe, "clean.language.expected.gamma=[en]")
+
+
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a path exists. Fails after a minute, or when the process ends before."""
     deadline = time.monotonic() + 60
