@@ -18,6 +18,7 @@ from data.archive import read_members
 from data.compression import bare_name, plain_blocks
 from data.html import decode_page, is_page, page_text, xml_text
 from data.tables import Row, csv_rows, parquet_rows
+from data.warc import read_record, records
 
 
 class Format(Enum):
@@ -32,6 +33,7 @@ class Format(Enum):
     PARQUET = "parquet"
     HTML = "html"
     XML = "xml"
+    WARC = "warc"
 
 
 ENDINGS = {
@@ -46,6 +48,7 @@ ENDINGS = {
     ".xhtml": Format.HTML,
     ".xht": Format.HTML,
     ".xml": Format.XML,
+    ".warc": Format.WARC,
 }
 
 
@@ -123,6 +126,8 @@ def _found(stream: IO[bytes], kind: Format, *, name: str, bare: str, read: ReadC
     if kind is Format.PARQUET:
         whole = stream if bare == name and stream.seekable() else io.BytesIO(_whole_content(stream, name))
         return _rows(parquet_rows(whole, name=bare, column=read.text_field), origin=bare, read=read)
+    if kind is Format.WARC:
+        return _warc(stream, name=name, bare=bare, read=read)
     if kind in (Format.HTML, Format.XML):
         return iter([_page(_whole_content(stream, name), kind, name=bare, read=read)])
     lines = _lines(plain_blocks(stream, name), name=name)
@@ -167,6 +172,27 @@ def read_page(content: bytes, *, origin: str, read: ReadConfig, served_as: str =
     if page is None:
         return Raw(content.decode(errors="replace"), origin, "unreadable_encoding")
     return Raw(page_text(page, is_boilerplate_removed=read.is_boilerplate_removed), origin)
+
+
+def _warc(stream: IO[bytes], *, name: str, bare: str, read: ReadConfig) -> "Found":
+    for record in records(stream, name=name):
+        found = read_record(record)
+        if found.content is None:
+            continue
+        origin = f"{bare}#{record.uri}"
+        if found.problem or found.is_plain:
+            text, is_utf8 = _text(found.content)
+            raw = Raw(text, origin, found.problem or ("" if is_utf8 else "unreadable_utf8"))
+        else:
+            raw = read_page(found.content, origin=origin, read=read, served_as=found.served_as)
+        yield raw, f"{bare} record {record.number} ({record.uri})"
+
+
+def _text(content: bytes) -> tuple[str, bool]:
+    try:
+        return content.decode(), True
+    except UnicodeDecodeError:
+        return content.decode(errors="replace"), False
 
 
 def _rows(rows: Iterator[Row], *, origin: str, read: ReadConfig) -> "Found":

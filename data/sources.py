@@ -3,7 +3,7 @@
 Reads section `sources`. Writes `archives/<source>/<file>`, `evidence/<source>/<file>` and `sources.json`, which says
 of each source where it is from, what it hashes to, under which licence it stands, and how to read it.
 
-Two kinds: `pypi` is one named file of one exact version of a package, by SHA-256; several sources may read different
+Kinds: `pypi` is one named file of one exact version of a package, by SHA-256; several sources may read different
 members of the same file, which is then downloaded once. `files` is a path or a glob; what decides the artifact is the
 content found there, so a file that changed is noticed, and where it lies is placement. Downloads are kept in a cache,
 named by their SHA-256 and checked on every use.
@@ -13,8 +13,9 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import partial
@@ -30,6 +31,7 @@ from data.archive import read_members
 from data.extract import Format, OnError, ReadConfig, Split
 from data.html import EXTRACTOR
 from data.pypi import Attempts, Release, download
+from data.warc import count_records
 
 STAGE = "fetch"
 INDEX = "sources.json"
@@ -43,6 +45,10 @@ class Kind(Enum):
 
     PYPI = "pypi"
     FILES = "files"
+    WARC = "warc"
+
+
+LOCAL = (Kind.FILES, Kind.WARC)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,7 +59,7 @@ class SourceConfig:
     license_note  what the licence rests on, in a sentence
     evidence   globs of files that show the licence: members of the archive, or files in the folder of `path`
     language   BCP 47 tag of the text
-    path       files only: a file or a glob, taken from the current directory
+    path       files and warc only: a file or a glob, taken from the current directory
     sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
     """
 
@@ -81,12 +87,16 @@ class SourceConfig:
             raise ConfigError(f"source {self.name}: sha256 {self.sha256!r} is not 64 lower-case hex digits; write all")
         needed = ("package", "version", "file", "sha256") if self.kind is Kind.PYPI else ()
         missing = [name for name in needed if not getattr(self, name)]
-        if self.kind is Kind.FILES and self.path == Path():
+        if self.kind in LOCAL and self.path == Path():
             missing.append("path")
         if self.kind is Kind.PYPI and not self.read.members:
             missing.append("read.members")
         if missing:
             raise ConfigError(f"source {self.name} of kind {self.kind.value} lacks {', '.join(missing)}; give it")
+        if self.kind is Kind.WARC:
+            if self.read.format not in (Format.AUTO, Format.WARC):
+                raise ConfigError(f"source {self.name} is a warc, not {self.read.format.value}; leave out read.format")
+            self.read = replace(self.read, format=Format.WARC)
 
     @property
     def release(self) -> Release:
@@ -146,7 +156,7 @@ def main(arguments: list[str]) -> None:
     recipe, overrides = recipe_and_overrides(arguments, "python -m data fetch")
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "sources", SourcesConfig, overrides)
-    local = {item.name: find_files(item) for item in config.items if item.kind is Kind.FILES}
+    local = {item.name: find_files(item) for item in config.items if item.kind in LOCAL}
     contents = {name: found.contents() for name, found in local.items()}
     # What extracts pages decides the text that the next stage reads, so a new version must remake both.
     facts = {**identity(config), "contents": contents, "extractor": EXTRACTOR}
@@ -207,18 +217,23 @@ def _hashed(base: Path, patterns: Iterable[str], *, source: str) -> list[tuple[s
 def write(aside: Path, *, config: SourcesConfig, local: dict[str, Found]) -> Facts:
     """Fill the artifact's folder and return its facts."""
     records = []
+    counts: dict[str, dict[str, int]] = {}
     for item in config.items:
         if item.kind is Kind.PYPI:
             files, evidence = _take_release(item, aside, config=config)
         else:
             files, evidence = _take_files(item, aside, found=local[item.name])
-        records.append(_record(item, files=files, evidence=evidence))
+        record = _record(item, files=files, evidence=evidence)
+        if item.kind is Kind.WARC:
+            counts[item.name] = record["records"] = _count_records(files, aside=aside)
+        records.append(record)
     (aside / INDEX).write_bytes(canonical_json(records))
     pinned = {(record["sha256"], record["bytes"]) for record in records}
     size_mb = sum(size for _, size in pinned) / 1e6
     return {
         "came_in": f"{len(records)} sources by exact hash",
         "went_out": f"{len(pinned)} files or sets of files, {size_mb:.1f} MB, with licences and their evidence",
+        **({"records": counts} if counts else {}),
     }
 
 
@@ -255,6 +270,15 @@ def _take_files(item: SourceConfig, aside: Path, *, found: Found) -> tuple[list[
         for name, path, sha256 in found.evidence
     ]
     return files, evidence
+
+
+def _count_records(files: list[Entry], *, aside: Path) -> dict[str, int]:
+    """Read every WARC of a source to its end, so that a damaged one stops here, and count its records by outcome."""
+    total: Counter[str] = Counter()
+    for entry in files:
+        with (aside / entry["path"]).open("rb") as stream:
+            total += count_records(stream, name=entry["name"])
+    return dict(sorted(total.items()))
 
 
 def _copy(path: Path, sha256: str, *, aside: Path, folder: str, name: str) -> Entry:
