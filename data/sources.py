@@ -15,8 +15,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,106 +23,20 @@ from typing import Any
 
 from core.artifact import Facts, build, plan
 from core.cli import recipe_and_overrides
-from core.config import PLACEMENT, RunConfig, identity, load, placement
-from core.errors import ConfigError, DataError
+from core.config import RunConfig, identity, load
+from core.errors import DataError
 from core.hashing import canonical_json, hash_file, hash_value
 from data.archive import read_members
+from data.debian import download_package
+from data.download import is_kept
 from data.extract import Format, OnError, ReadConfig, Split
 from data.html import EXTRACTOR
-from data.pypi import Attempts, Release, download
+from data.pypi import download
+from data.sourceconfig import ARCHIVES, LOCAL, Kind, SourceConfig, SourcesConfig
 from data.warc import count_records
 
 STAGE = "fetch"
 INDEX = "sources.json"
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-SPDX = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-
-
-class Kind(Enum):
-    """Where a source comes from."""
-
-    PYPI = "pypi"
-    FILES = "files"
-    WARC = "warc"
-
-
-LOCAL = (Kind.FILES, Kind.WARC)
-
-
-@dataclass(kw_only=True, slots=True)
-class SourceConfig:
-    """One source.
-
-    license    SPDX expression for the text, `LicenseRef-...` where SPDX has no name
-    license_note  what the licence rests on, in a sentence
-    evidence   globs of files that show the licence: members of the archive, or files in the folder of `path`
-    language   BCP 47 tag of the text
-    path       files and warc only: a file or a glob, taken from the current directory
-    sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
-    """
-
-    name: str
-    kind: Kind
-    license: str
-    language: str
-    license_note: str = ""
-    evidence: list[str] = field(default_factory=list)
-    package: str = ""
-    version: str = ""
-    file: str = ""
-    sha256: str = ""
-    path: Path = field(default=Path(), metadata={PLACEMENT: True})
-    read: ReadConfig = field(default_factory=ReadConfig)
-
-    def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ConfigError(f"source name {self.name!r} is not lower-case words joined by hyphens; rename the source")
-        if not SPDX.fullmatch(self.license):
-            raise ConfigError(
-                f"source {self.name}: license {self.license!r} is not an SPDX expression; write it as one"
-            )
-        if self.sha256 and not SHA256.fullmatch(self.sha256):
-            raise ConfigError(f"source {self.name}: sha256 {self.sha256!r} is not 64 lower-case hex digits; write all")
-        needed = ("package", "version", "file", "sha256") if self.kind is Kind.PYPI else ()
-        missing = [name for name in needed if not getattr(self, name)]
-        if self.kind in LOCAL and self.path == Path():
-            missing.append("path")
-        if self.kind is Kind.PYPI and not self.read.members:
-            missing.append("read.members")
-        if missing:
-            raise ConfigError(f"source {self.name} of kind {self.kind.value} lacks {', '.join(missing)}; give it")
-        if self.kind is Kind.WARC:
-            if self.read.format not in (Format.AUTO, Format.WARC):
-                raise ConfigError(f"source {self.name} is a warc, not {self.read.format.value}; leave out read.format")
-            self.read = replace(self.read, format=Format.WARC)
-
-    @property
-    def release(self) -> Release:
-        """The file of a package that this source reads."""
-        return Release(package=self.package, version=self.version, file=self.file, sha256=self.sha256)
-
-
-@dataclass(kw_only=True, slots=True)
-class SourcesConfig:
-    """Section `sources`: the sources in order of precedence, the cache of downloads, patience with the network."""
-
-    items: list[SourceConfig]
-    cache: Path = field(default=Path("runs/cache"), metadata={PLACEMENT: True})
-    attempts: int = placement(4)
-    retry_wait_s: float = placement(1.0)
-
-    def __post_init__(self) -> None:
-        names = [item.name for item in self.items]
-        if not names:
-            raise ConfigError("sources.items is empty; name at least one source")
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ConfigError(f"source name {doubled[0]} is given twice; names must differ")
-        if self.attempts < 1 or self.retry_wait_s < 0:
-            raise ConfigError(
-                f"sources.attempts is {self.attempts} and retry_wait_s {self.retry_wait_s}; give at least 1 and 0"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +83,7 @@ def open_sources(folder: Path) -> list[Source]:
     return [
         Source(
             name=record["name"],
-            is_archive=record["kind"] == Kind.PYPI.value,
+            is_archive=Kind(record["kind"]) in ARCHIVES,
             read=_read_config(record["read"]),
             files=[(entry["name"], folder / entry["path"]) for entry in record["files"]],
         )
@@ -219,8 +132,8 @@ def write(aside: Path, *, config: SourcesConfig, local: dict[str, Found]) -> Fac
     records = []
     counts: dict[str, dict[str, int]] = {}
     for item in config.items:
-        if item.kind is Kind.PYPI:
-            files, evidence = _take_release(item, aside, config=config)
+        if item.kind in ARCHIVES:
+            files, evidence = _take_archive(item, aside, config=config)
         else:
             files, evidence = _take_files(item, aside, found=local[item.name])
         record = _record(item, files=files, evidence=evidence)
@@ -240,23 +153,27 @@ def write(aside: Path, *, config: SourcesConfig, local: dict[str, Found]) -> Fac
 Entry = dict[str, Any]
 
 
-def _take_release(item: SourceConfig, aside: Path, *, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
+def _take_archive(item: SourceConfig, aside: Path, *, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
     """Copy a package's file out of the cache, read it once to see that it is sound, and copy its evidence."""
-    cached = cached_release(item.release, config=config)
-    files = [_copy(cached, item.sha256, aside=aside, folder=f"archives/{item.name}", name=item.file)]
+    name = item.file or item.debian.file
+    cached = cached_archive(item, name, config=config)
+    files = [_copy(cached, item.sha256, aside=aside, folder=f"archives/{item.name}", name=name)]
+    patterns = item.evidence or ([item.debian.copyright] if item.kind is Kind.DEBIAN else [])
     evidence = []
-    for name, content in read_members(cached, [*item.read.members, *item.evidence]):
-        if any(fnmatchcase(name, pattern) for pattern in item.evidence):
-            evidence.append(_write(content, aside=aside, folder=f"evidence/{item.name}", name=name))
+    for member, content in read_members(cached, [*item.read.members, *patterns]):
+        if any(fnmatchcase(member, pattern) for pattern in patterns):
+            evidence.append(_write(content, aside=aside, folder=f"evidence/{item.name}", name=member))
     return files, evidence
 
 
-def cached_release(release: Release, *, config: SourcesConfig) -> Path:
-    """The path of a release in the cache, downloaded if it is not there or not what its name says."""
-    config.cache.mkdir(parents=True, exist_ok=True)
-    path = config.cache / f"{release.sha256}-{release.file}"
-    if not path.exists() or hash_file(path) != release.sha256:
-        download(release, path, attempts=Attempts(count=config.attempts, wait_s=config.retry_wait_s))
+def cached_archive(item: SourceConfig, name: str, *, config: SourcesConfig) -> Path:
+    """The path of a package's file in the cache, downloaded if it is not there or not what its name says."""
+    path = config.cache / f"{item.sha256}-{name}"
+    if not is_kept(path, item.sha256):
+        if item.kind is Kind.PYPI:
+            download(item.release, path, attempts=config.patience)
+        else:
+            download_package(item.debian, path, attempts=config.patience)
     return path
 
 
