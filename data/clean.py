@@ -28,12 +28,15 @@ from data.documents import Document, key_of, line_of, write_documents
 from data.extract import Raw, open_members, raw_documents
 from data.filters import FilterConfig, drop_reason
 from data.fuzzy import near_duplicates
+from data.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
 from data.language import LanguageConfig, identify, language_reason, model_version
 from data.minhash import FuzzyConfig
 from data.normalize import normalize
 from data.pii import MaskConfig, mask
 from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
+from data.signals import Signals
 from data.sources import Source, open_sources
+from data.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
 from data.workers import mapping
 
 STAGE = "clean"
@@ -55,6 +58,10 @@ class CleanConfig:
     heldout_permille: int
     filters: FilterConfig = field(default_factory=FilterConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
+    c4: C4Config = field(default_factory=C4Config)
+    repetition: RepetitionConfig = field(default_factory=RepetitionConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    fineweb: FinewebConfig = field(default_factory=FinewebConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
     shard_documents: int = 10_000
@@ -159,20 +166,33 @@ def read_source(source: Source) -> Iterator[Raw]:
 
 
 def judge(found: Found, *, config: CleanConfig) -> Judged:
-    """Normalize and mask one raw document of a source and ask the filters and for its language."""
+    """Bring one raw document of a source into the form in which it would be written, and decide on it by its text."""
     source, raw = found
     normal = normalize(raw.text)
     text, masked = mask(normal, config.mask)
-    reason = raw.problem or drop_reason(text, config.filters)
-    language = identify(text, config.language) if config.language.expected and not reason else ""
+    reason, language = raw.problem, ""
+    if not reason and config.c4.is_on:
+        text, reason = c4_lines(text, config.c4)
+        text = normalize(text)
+    reason = reason or drop_reason(text, config.filters) or rule_reason(Signals(text), config)
+    if not reason and config.language.expected:
+        language = identify(text, config.language)
+        reason = language_reason(language, source=source, config=config.language)
     return Judged(
         document=Document(key_of(text), source, text, normalize(raw.origin)),
         found_bytes=len(encode(raw.text)),
         normalized_bytes=len(normal.encode()),
-        reason=reason or language_reason(language, source=source, config=config.language),
+        reason=reason,
         masked=masked,
         language=language,
     )
+
+
+def rule_reason(signals: Signals, config: CleanConfig) -> str:
+    """Why the rules that are on drop a text; empty if they do not. What one measures the others use."""
+    reason = repetition_reason(signals, config.repetition) if config.repetition.is_on else ""
+    reason = reason or (quality_reason(signals, config.quality) if config.quality.is_on else "")
+    return reason or (fineweb_reason(signals, config.fineweb) if config.fineweb.is_on else "")
 
 
 def judge_all(found: list[Found], config: CleanConfig) -> list[Judged]:

@@ -22,6 +22,7 @@ from data.documents import Document, key_of, read_documents
 from data.report import Balance, count_written, write_report
 from data.sources import main as fetch_main
 from tests.conftest import run_module, write_recipe
+from tests.data.prose import CHINESE, ENGLISH
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,22 @@ def test_documents_in_another_language_than_their_source_are_dropped_on_request(
     assert artifact.record["config"]["language_model"] == "py3langid 0.4.0"
     with pytest.raises(ConfigError, match="has gamma, which is no source; the sources are alpha, beta"):
         fetch_and_clean(tiny_recipe, "clean.language.expected.gamma=[en]")
+
+
+def test_rules_for_web_text_drop_and_cut_on_request_and_leave_chinese_alone(tiny_recipe: Path) -> None:
+    spam = " ".join(["Buy the very best red shoes of all now."] * 20)
+    write_files(
+        tiny_recipe,
+        [ENGLISH, CHINESE, spam, "The ship had been out at sea, and that with all of the crew."],
+        [ENGLISH + "\nHome | Contact", sentence(2)],
+    )
+    switches = [f"clean.{name}.is_on=true" for name in ("c4", "repetition", "quality", "fineweb")]
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0", "clean.c4.min_sentences=1", *switches)
+    kept = {ENGLISH.replace("\n\n", "\n"), CHINESE.replace("\n\n", "\n")}
+    assert {one.text for one in documents(artifact, "train") if one.source == "alpha"} == kept
+    reasons = report(artifact)["sources"]["alpha"]["dropped"]["reasons"]
+    assert reasons == {"top_3gram": 1, "gopher_few_words": 1}
+    assert report(artifact)["total"]["edited_away_bytes"] > 0
 
 
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
