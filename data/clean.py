@@ -30,9 +30,10 @@ from data.filters import FilterConfig, drop_reason
 from data.fuzzy import near_duplicates
 from data.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
 from data.language import LanguageConfig, identify, language_reason, model_version
+from data.lines import LinesConfig, without_repeated
 from data.minhash import FuzzyConfig
 from data.normalize import normalize
-from data.pii import MaskConfig, mask
+from data.pii import MaskConfig, count_placeholders, mask
 from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
 from data.signals import Signals
 from data.sources import Source, open_sources
@@ -63,6 +64,7 @@ class CleanConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
     fineweb: FinewebConfig = field(default_factory=FinewebConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    lines: LinesConfig = field(default_factory=LinesConfig)
     fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
     shard_documents: int = 10_000
     shard_bytes: int = 64 << 20
@@ -114,6 +116,8 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
     check_sources(config, order)
     found = [(source.name, raw) for source in sources for raw in read_source(source)]
     settled = settle(judge_all(found, config), order=order)
+    if config.lines.is_on:
+        settled = settle(take_out_lines(settled, order=order, config=config), order=order)
     if config.fuzzy.is_on:
         settled = drop_near_duplicates(settled, order=order, config=config)
     for name in order:
@@ -222,6 +226,26 @@ def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
         else:
             settled.append(replace(one, reason=DUPLICATE))
     return settled
+
+
+def take_out_lines(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:
+    """Take out of documents that stay what stands in many, as `lines` says, and ask the filters again."""
+    kept = [one.document for one in settled if not one.reason]
+    changed = without_repeated(kept, order=order, config=config.lines)
+    return [
+        shortened(one, changed[one.document.key], config) if not one.reason and one.document.key in changed else one
+        for one in settled
+    ]
+
+
+def shortened(one: Judged, text: str, config: CleanConfig) -> Judged:
+    """A document with less text, and so with another key; what the filters now drop is dropped as it was before."""
+    text = normalize(text)
+    reason = drop_reason(text, config.filters) or rule_reason(Signals(text), config)
+    if reason:
+        return replace(one, reason=reason)
+    document = replace(one.document, key=key_of(text), text=text)
+    return replace(one, document=document, masked=count_placeholders(text, one.masked))
 
 
 def drop_near_duplicates(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:

@@ -103,6 +103,12 @@ def mask(text: str, config: MaskConfig) -> tuple[str, dict[str, int]]:
     return text, counts
 
 
+def count_placeholders(text: str, masked: dict[str, int]) -> dict[str, int]:
+    """How many placeholders of the masked kinds a text has after parts of it were taken out."""
+    counts = {kind: text.count(PLACEHOLDERS[kind]) for kind in masked}
+    return {kind: min(count, masked[kind]) for kind, count in counts.items() if count}
+
+
 def passes_luhn(digits: str) -> bool:
     """Whether the last of some digits is Luhn's check digit of the others."""
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])

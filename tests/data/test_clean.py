@@ -262,6 +262,23 @@ def test_rules_for_web_text_drop_and_cut_on_request_and_leave_chinese_alone(tiny
     assert report(artifact)["total"]["edited_away_bytes"] > 0
 
 
+def test_lines_of_many_documents_are_taken_out_on_request_and_what_is_left_is_judged_again(tiny_recipe: Path) -> None:
+    menu = "Home | Products | About us | Contact | Imprint | Write to a@b.org"
+    masked = menu.replace("a@b.org", "|||EMAIL_ADDRESS|||")
+    write_files(tiny_recipe, [f"{menu}\n{sentence(n)}" for n in range(3)], [f"{menu}\nshort", sentence(2), sentence(9)])
+    switches = ["clean.lines.is_on=true", "clean.mask.email=true", "clean.heldout_permille=0"]
+    artifact = fetch_and_clean(tiny_recipe, *switches)
+    first, *others = sorted((f"{masked}\n{sentence(n)}" for n in range(3)), key=key_of)
+    kept = {first, sentence(9), *(text.split("\n")[1] for text in others)}
+    assert {one.text for one in documents(artifact, "train")} == kept | {sentence(2)}
+    gone = {("too_few_chars", key_of(f"{masked}\nshort"))}
+    gone |= {("duplicate", key_of(sentence(2)))} if sentence(2) in kept else set()
+    assert {(row["reason"], row["key"]) for row in dropped(artifact)} == gone
+    said = report(artifact)["total"]
+    assert said["masked"] == {"email": 1}
+    assert said["edited_away_bytes"] == 2 * (len(masked) + 1) - 4 * (len(masked) - len(menu))
+
+
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a path exists. Fails after a minute, or when the process ends before."""
     deadline = time.monotonic() + 60
