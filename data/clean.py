@@ -24,6 +24,7 @@ from core.errors import ConfigError
 from core.hashing import canonical_json
 from core.progress import Progress
 from core.seeds import derive_seed
+from data.decontaminate import DecontaminationConfig, find_contaminated, read_benchmark
 from data.documents import Document, key_of, line_of, write_documents
 from data.extract import Raw, open_members, raw_documents
 from data.filters import FilterConfig, drop_reason
@@ -34,7 +35,7 @@ from data.lines import LinesConfig, without_repeated
 from data.minhash import FuzzyConfig
 from data.normalize import normalize
 from data.pii import MaskConfig, count_placeholders, mask
-from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
+from data.report import DROPPED, HELDOUT, TRAIN, Balance, BenchmarkCounts, count_written, write_report
 from data.signals import Signals
 from data.sources import Source, open_sources
 from data.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
@@ -66,6 +67,7 @@ class CleanConfig:
     language: LanguageConfig = field(default_factory=LanguageConfig)
     lines: LinesConfig = field(default_factory=LinesConfig)
     fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
+    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
     shard_documents: int = 10_000
     shard_bytes: int = 64 << 20
     workers: int = placement(1)
@@ -113,22 +115,26 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
     """Fill the artifact's folder and return its facts. Raises DataError if a source has nothing left."""
     sources = open_sources(fetched)
     order = [source.name for source in sources]
-    check_sources(config, order)
+    check_inputs(config, order)
     found = [(source.name, raw) for source in sources for raw in read_source(source)]
     settled = settle(judge_all(found, config), order=order)
     if config.lines.is_on:
         settled = settle(take_out_lines(settled, order=order, config=config), order=order)
     if config.fuzzy.is_on:
         settled = drop_near_duplicates(settled, order=order, config=config)
+    settled, benchmarks = drop_contaminated(settled, config)
     for name in order:
         kept = [one.document for one in settled if one.document.source == name and not one.reason]
         write_source(aside, kept, source=name, config=config)
     write_dropped(aside / DROPPED, [one for one in settled if one.reason])
-    return write_report(aside, balance(aside, order=order, found=found, settled=settled))
+    balances = balance(aside, order=order, found=found, settled=settled)
+    return write_report(aside, balances, benchmarks=benchmarks)
 
 
-def check_sources(config: CleanConfig, order: list[str]) -> None:
-    """Refuse languages for a source that does not exist. Raises ConfigError naming it."""
+def check_inputs(config: CleanConfig, order: list[str]) -> None:
+    """Refuse languages for a source that does not exist, and evaluation sets that are not there, before the work."""
+    for benchmark in config.decontamination.benchmarks:
+        read_benchmark(benchmark, config.decontamination)
     strange = sorted(config.language.expected.keys() - set(order))
     if strange:
         raise ConfigError(
@@ -258,6 +264,20 @@ def drop_near_duplicates(settled: list[Judged], *, order: list[str], config: Cle
         else one
         for one in settled
     ]
+
+
+def drop_contaminated(settled: list[Judged], config: CleanConfig) -> tuple[list[Judged], BenchmarkCounts]:
+    """Drop what holds text of evaluation sets, as `decontamination` says; with counts by benchmark."""
+    if not config.decontamination.benchmarks:
+        return settled, {}
+    kept = [one.document for one in settled if not one.reason]
+    found = find_contaminated(kept, config=config.decontamination, workers=config.workers)
+    return [
+        replace(one, reason=f"contaminated_{found.dropped[one.document.key]}")
+        if not one.reason and one.document.key in found.dropped
+        else one
+        for one in settled
+    ], found.report
 
 
 def is_heldout(key: str, *, seed: int, permille: int) -> bool:

@@ -25,6 +25,8 @@ DROPPED = "dropped.jsonl"
 TRAIN = "train"
 HELDOUT = "heldout"
 
+BenchmarkCounts = Mapping[str, Mapping[str, int]]
+
 
 @dataclass(slots=True)
 class Count:
@@ -103,8 +105,12 @@ def count_written(aside: Path, balances: Mapping[str, Balance]) -> None:
         balances[row["source"]].dropped.documents += 1
 
 
-def write_report(aside: Path, balances: Mapping[str, Balance]) -> Facts:
-    """Check every balance and the total, write report.json, and return the artifact's facts."""
+def write_report(aside: Path, balances: Mapping[str, Balance], *, benchmarks: BenchmarkCounts | None = None) -> Facts:
+    """Check every balance and the total, write report.json, and return the artifact's facts.
+
+    `benchmarks` says of every evaluation set how many records it has, how many of them are too short to look for and
+    how many were found, and in how many documents.
+    """
     total = _total(balances)
     for source, balance in [*balances.items(), ("total", total)]:
         balance.check(source=source)
@@ -112,6 +118,7 @@ def write_report(aside: Path, balances: Mapping[str, Balance]) -> Facts:
         "unicode": UNICODE_VERSION,
         "sources": {source: balance.plain() for source, balance in balances.items()},
         "total": total.plain(),
+        "benchmarks": benchmarks or {},
     }
     (aside / REPORT).write_bytes(canonical_json(report))
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(total.reasons.items()))

@@ -279,6 +279,21 @@ def test_lines_of_many_documents_are_taken_out_on_request_and_what_is_left_is_ju
     assert said["edited_away_bytes"] == 2 * (len(masked) + 1) - 4 * (len(masked) - len(menu))
 
 
+def test_text_of_evaluation_sets_is_dropped_on_request_and_reported_by_benchmark(tiny_recipe: Path) -> None:
+    write_files(tiny_recipe, [sentence(1), f"Once more: {sentence(2)}"], [sentence(3)])
+    path = tiny_recipe.parent / "quiz.jsonl"
+    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in (sentence(2), sentence(9), "What?")))
+    pinned = f"{{name: quiz, path: {path}, sha256: {hash_file(path)}, fields: [question]}}"
+    switch = f"clean.decontamination.benchmarks=[{pinned}]"
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0", switch)
+    key = key_of(f"Once more: {sentence(2)}")
+    assert dropped(artifact) == [{"key": key, "source": "alpha", "reason": "contaminated_quiz"}]
+    assert report(artifact)["benchmarks"] == {"quiz": {"records": 3, "too_short": 1, "found": 1, "documents": 1}}
+    path.write_text("{}")
+    with pytest.raises(DataError, match="benchmark quiz"):
+        fetch_and_clean(tiny_recipe, switch, "clean.seed=7")
+
+
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a path exists. Fails after a minute, or when the process ends before."""
     deadline = time.monotonic() + 60
