@@ -15,8 +15,8 @@ import codecs
 import html
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from importlib.metadata import version
-from itertools import chain
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -38,7 +38,6 @@ _VOID = "area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr"
 _EMPTY_ELEMENT = re.compile(
     rf"<(?!(?:{_VOID})[\s/])([a-z][\w-]*)((?:\s+[^<>\"'/=\s]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'))?)*)\s*/>", re.I
 )
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
 
 
 def is_page(content: bytes) -> bool:
@@ -91,12 +90,19 @@ def page_text(page: str, *, is_boilerplate_removed: bool) -> str:
 
 def as_html(page: str) -> str:
     """An XHTML page as an HTML parser understands it: empty elements are closed, CDATA sections are text."""
-    page = _CDATA.sub(lambda found: html.escape(found[1], quote=False), page)
-    return _EMPTY_ELEMENT.sub(r"<\1\2></\1>", page)
+    # Not by a pattern: where sections are opened and never closed it would look for every end in the whole page.
+    before, *sections = page.split("<![CDATA[")
+    return _EMPTY_ELEMENT.sub(r"<\1\2></\1>", before + "".join(map(_section, sections)))
+
+
+def _section(part: str) -> str:
+    """What follows the beginning of a CDATA section, the section itself as text."""
+    inside, end, after = part.partition("]]>")
+    return html.escape(inside, quote=False) + after if end else f"<![CDATA[{part}"
 
 
 def xml_text(content: bytes) -> str | None:
-    """The text of an XML file, a paragraph for every innermost element with text; None if it is not well-formed."""
+    """The text of an XML file, a paragraph for every outermost element with text of its own; None if it is malformed."""
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, LookupError, ValueError):
@@ -104,10 +110,15 @@ def xml_text(content: bytes) -> str | None:
     return "\n\n".join(_paragraphs(root))
 
 
-def _paragraphs(element: ElementTree.Element) -> list[str]:
-    own = [element.text, *(child.tail for child in element)]
-    if not any(text and text.strip() for text in own):
-        return list(chain.from_iterable(map(_paragraphs, element)))
-    text = "".join(element.itertext())
-    is_preserved = element.get(XML_SPACE) == "preserve"
-    return [text.strip("\n") if is_preserved else " ".join(text.split())]
+def _paragraphs(root: ElementTree.Element) -> Iterator[str]:
+    """Texts of the outermost elements that have text of their own, in the order of the file."""
+    waiting = [root]  # not by recursion: a file may be nested deeper than Python's stack
+    while waiting:
+        element = waiting.pop()
+        own = [element.text, *(child.tail for child in element)]
+        if not any(text and text.strip() for text in own):
+            waiting += reversed(element)
+            continue
+        text = "".join(element.itertext())
+        is_preserved = element.get(XML_SPACE) == "preserve"
+        yield text.strip("\n") if is_preserved else " ".join(text.split())

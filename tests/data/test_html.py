@@ -86,7 +86,7 @@ def test_pages_and_xml_may_be_compressed() -> None:
             texts(pack(PAGE.encode())[:-3], f"a.xhtml{ending}")
 
 
-def test_xml_gives_a_paragraph_for_every_innermost_element_with_text() -> None:
+def test_xml_gives_a_paragraph_for_every_element_with_text_of_its_own() -> None:
     page = "<page><title>Help</title><s><p>Press <key>Ctrl</key>\n  now.</p><p/><list><item>a</item></list></s>"
     code = '<code xml:space="preserve">if a:\n  b</code></page>'
     assert xml_text((page + code).encode()) == "Help\n\nPress Ctrl now.\n\na\n\nif a:\n  b"
@@ -103,3 +103,12 @@ def test_xml_that_is_not_well_formed_is_unreadable() -> None:
 def test_xhtml_named_xml_is_read_as_a_page() -> None:
     page = b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>a&nbsp;b</body></html>'
     assert [raw.text.replace("\xa0", " ") for raw in texts(page, "a.xml")] == ["a b"]
+
+
+def test_hostile_pages_cost_no_more_than_their_size() -> None:
+    sections = "<![CDATA[" * 20_000
+    assert as_html(sections) == sections
+    assert as_html("<a " + "b='c' " * 20_000).startswith("<a b")
+    assert xml_text(b"<a>" * 50_000 + b"x" + b"</a>" * 50_000) == "x"
+    entities = b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10) for n in range(1, 10))
+    assert xml_text(b'<!DOCTYPE a [<!ENTITY e0 "aaaaaaaaaa">' + entities + b"]><a>&e9;</a>") is None
