@@ -102,7 +102,7 @@ def _section(part: str) -> str:
 
 
 def xml_text(content: bytes) -> str | None:
-    """The text of an XML file, a paragraph for every outermost element with text of its own; None if it is malformed."""
+    """The text of an XML file, a paragraph for each outermost element with its own text; None if it is malformed."""
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, LookupError, ValueError):
