@@ -11,14 +11,10 @@ came in is counted where it is read, what goes out in the written files, and the
 The corpus is held in memory; one that does not fit needs an external sort by key here.
 """
 
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from core.artifact import Facts, build, current, plan
@@ -26,19 +22,28 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load, placement
 from core.errors import ConfigError
 from core.hashing import canonical_json
-from core.notes import die_with_parent
 from core.progress import Progress
 from core.seeds import derive_seed
+from data.decontaminate import DecontaminationConfig, find_contaminated, read_benchmark
 from data.documents import Document, key_of, line_of, write_documents
 from data.extract import Raw, open_members, raw_documents
 from data.filters import FilterConfig, drop_reason
+from data.fuzzy import near_duplicates
+from data.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
+from data.language import LanguageConfig, identify, language_reason, model_version
+from data.lines import LinesConfig, without_repeated
+from data.minhash import FuzzyConfig
 from data.normalize import normalize
-from data.report import DROPPED, HELDOUT, TRAIN, Balance, count_written, write_report
+from data.pii import MaskConfig, count_placeholders, mask
+from data.report import DROPPED, HELDOUT, TRAIN, Balance, BenchmarkCounts, count_written, write_report
+from data.signals import Signals
 from data.sources import Source, open_sources
+from data.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
+from data.workers import mapping
 
 STAGE = "clean"
 DUPLICATE = "duplicate"
-BATCH_DOCUMENTS = 500
+NEAR_DUPLICATE = "near_duplicate"
 
 Found = tuple[str, Raw]
 
@@ -54,6 +59,15 @@ class CleanConfig:
     seed: int
     heldout_permille: int
     filters: FilterConfig = field(default_factory=FilterConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    c4: C4Config = field(default_factory=C4Config)
+    repetition: RepetitionConfig = field(default_factory=RepetitionConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    fineweb: FinewebConfig = field(default_factory=FinewebConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    lines: LinesConfig = field(default_factory=LinesConfig)
+    fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
+    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
     shard_documents: int = 10_000
     shard_bytes: int = 64 << 20
     workers: int = placement(1)
@@ -68,11 +82,21 @@ class CleanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A normalized document, how many UTF-8 bytes it had as found, and why it is dropped (empty: it is not)."""
+    """A document as it would be written, and why it is dropped (empty: it is not).
+
+    found_bytes, normalized_bytes  UTF-8 of the text as found, and of its normal form before any other change
+    masked    how many placeholders of each kind stand for personal data
+    language  of a document that is not dropped before, where languages are told apart
+    twin      the key of the document that stays for a near-duplicate
+    """
 
     document: Document
     found_bytes: int
+    normalized_bytes: int
     reason: str
+    masked: dict[str, int]
+    language: str = ""
+    twin: str = ""
 
 
 def main(arguments: list[str]) -> None:
@@ -81,7 +105,8 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "clean", CleanConfig, overrides)
     fetched = current(run.inputs_folder, "fetch")
-    wanted = plan(STAGE, folder="data", out=run.out_folder, config=identity(config), inputs={"fetch": fetched})
+    decided = identity(config) | ({"language_model": model_version()} if config.language.expected else {})
+    wanted = plan(STAGE, folder="data", out=run.out_folder, config=decided, inputs={"fetch": fetched})
     artifact = build(wanted, partial(write, fetched=fetched.folder, config=config))
     sys.stdout.write(f"{artifact.folder}\n")
 
@@ -90,13 +115,31 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
     """Fill the artifact's folder and return its facts. Raises DataError if a source has nothing left."""
     sources = open_sources(fetched)
     order = [source.name for source in sources]
+    check_inputs(config, order)
     found = [(source.name, raw) for source in sources for raw in read_source(source)]
-    settled = settle(judge_all(found, filters=config.filters, workers=config.workers), order=order)
+    settled = settle(judge_all(found, config), order=order)
+    if config.lines.is_on:
+        settled = settle(take_out_lines(settled, order=order, config=config), order=order)
+    if config.fuzzy.is_on:
+        settled = drop_near_duplicates(settled, order=order, config=config)
+    settled, benchmarks = drop_contaminated(settled, config)
     for name in order:
         kept = [one.document for one in settled if one.document.source == name and not one.reason]
         write_source(aside, kept, source=name, config=config)
     write_dropped(aside / DROPPED, [one for one in settled if one.reason])
-    return write_report(aside, balance(aside, order=order, found=found, settled=settled))
+    balances = balance(aside, order=order, found=found, settled=settled)
+    return write_report(aside, balances, benchmarks=benchmarks)
+
+
+def check_inputs(config: CleanConfig, order: list[str]) -> None:
+    """Refuse languages for a source that does not exist, and evaluation sets that are not there, before the work."""
+    for benchmark in config.decontamination.benchmarks:
+        read_benchmark(benchmark, config.decontamination)
+    strange = sorted(config.language.expected.keys() - set(order))
+    if strange:
+        raise ConfigError(
+            f"clean.language.expected has {strange[0]}, which is no source; the sources are {', '.join(order)}"
+        )
 
 
 def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[Judged]) -> dict[str, Balance]:
@@ -106,8 +149,12 @@ def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[
         balances[source].came_in.add(len(encode(raw.text)))
     for one in settled:
         size = len(one.document.text.encode())
-        balances[one.document.source].normalized_away_bytes += one.found_bytes - size
-        balances[one.document.source].dropped.bytes += size if one.reason else 0
+        mine = balances[one.document.source]
+        mine.normalized_away_bytes += one.found_bytes - one.normalized_bytes
+        mine.edited_away_bytes += one.normalized_bytes - size
+        mine.dropped.bytes += size if one.reason else 0
+        mine.masked.update({} if one.reason else one.masked)
+        mine.languages.update([] if one.reason or not one.language else [one.language])
     count_written(aside, balances)
     return balances
 
@@ -128,40 +175,46 @@ def read_source(source: Source) -> Iterator[Raw]:
                 yield from raw_documents(stream, name=name, read=source.read)
 
 
-def judge(found: Found, *, filters: FilterConfig) -> Judged:
-    """Normalize one raw document of a source and ask the filters."""
+def judge(found: Found, *, config: CleanConfig) -> Judged:
+    """Bring one raw document of a source into the form in which it would be written, and decide on it by its text."""
     source, raw = found
-    text = normalize(raw.text)
-    document = Document(key_of(text), source, text, normalize(raw.origin))
-    return Judged(document, len(encode(raw.text)), raw.problem or drop_reason(text, filters))
+    normal = normalize(raw.text)
+    text, masked = mask(normal, config.mask)
+    reason, language = raw.problem, ""
+    if not reason and config.c4.is_on:
+        text, reason = c4_lines(text, config.c4)
+        text = normalize(text)
+    reason = reason or drop_reason(text, config.filters) or rule_reason(Signals(text), config)
+    if not reason and config.language.expected:
+        language = identify(text, config.language)
+        reason = language_reason(language, source=source, config=config.language)
+    return Judged(
+        document=Document(key_of(text), source, text, normalize(raw.origin)),
+        found_bytes=len(encode(raw.text)),
+        normalized_bytes=len(normal.encode()),
+        reason=reason,
+        masked=masked,
+        language=language,
+    )
 
 
-def judge_all(found: list[Found], *, filters: FilterConfig, workers: int) -> list[Judged]:
+def rule_reason(signals: Signals, config: CleanConfig) -> str:
+    """Why the rules that are on drop a text; empty if they do not. What one measures the others use."""
+    reason = repetition_reason(signals, config.repetition) if config.repetition.is_on else ""
+    reason = reason or (quality_reason(signals, config.quality) if config.quality.is_on else "")
+    return reason or (fineweb_reason(signals, config.fineweb) if config.fineweb.is_on else "")
+
+
+def judge_all(found: list[Found], config: CleanConfig) -> list[Judged]:
     """Judge every raw document, in as many processes as asked for."""
     progress = Progress("clean", total=len(found), unit="documents")
-    act = partial(judge, filters=filters)
+    act = partial(judge, config=config)
     judged = []
-    with _mapping(workers) as mapped:
+    with mapping(config.workers) as mapped:
         for one in mapped(act, found):
             judged.append(one)
             progress.advance()
     return judged
-
-
-@contextmanager
-def _mapping(workers: int) -> Iterator[Callable[[Callable[[Found], Judged], list[Found]], Iterator[Judged]]]:
-    """A map over one or several processes. They start by forkserver: fork after threads may hang."""
-    if workers == 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), initializer=_start_worker) as pool:
-        yield partial(pool.map, chunksize=BATCH_DOCUMENTS)
-
-
-def _start_worker() -> None:
-    """A worker dies with its parent and leaves an interrupt to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
 
 
 def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
@@ -179,6 +232,52 @@ def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
         else:
             settled.append(replace(one, reason=DUPLICATE))
     return settled
+
+
+def take_out_lines(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:
+    """Take out of documents that stay what stands in many, as `lines` says, and ask the filters again."""
+    kept = [one.document for one in settled if not one.reason]
+    changed = without_repeated(kept, order=order, config=config.lines)
+    return [
+        shortened(one, changed[one.document.key], config) if not one.reason and one.document.key in changed else one
+        for one in settled
+    ]
+
+
+def shortened(one: Judged, text: str, config: CleanConfig) -> Judged:
+    """A document with less text, and so with another key; what the filters now drop is dropped as it was before."""
+    text = normalize(text)
+    reason = drop_reason(text, config.filters) or rule_reason(Signals(text), config)
+    if reason:
+        return replace(one, reason=reason)
+    document = replace(one.document, key=key_of(text), text=text)
+    return replace(one, document=document, masked=count_placeholders(text, one.masked))
+
+
+def drop_near_duplicates(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:
+    """Drop near-duplicates of documents that stay, as `fuzzy` says."""
+    kept = [one.document for one in settled if not one.reason]
+    twins = near_duplicates(kept, order=order, config=config.fuzzy, workers=config.workers)
+    return [
+        replace(one, reason=NEAR_DUPLICATE, twin=twins[one.document.key])
+        if not one.reason and one.document.key in twins
+        else one
+        for one in settled
+    ]
+
+
+def drop_contaminated(settled: list[Judged], config: CleanConfig) -> tuple[list[Judged], BenchmarkCounts]:
+    """Drop what holds text of evaluation sets, as `decontamination` says; with counts by benchmark."""
+    if not config.decontamination.benchmarks:
+        return settled, {}
+    kept = [one.document for one in settled if not one.reason]
+    found = find_contaminated(kept, config=config.decontamination, workers=config.workers)
+    return [
+        replace(one, reason=f"contaminated_{found.dropped[one.document.key]}")
+        if not one.reason and one.document.key in found.dropped
+        else one
+        for one in settled
+    ], found.report
 
 
 def is_heldout(key: str, *, seed: int, permille: int) -> bool:
@@ -215,6 +314,10 @@ def shards(documents: list[Document], config: CleanConfig) -> Iterator[list[Docu
 
 
 def write_dropped(path: Path, dropped: list[Judged]) -> None:
-    """Write key, source and reason of every dropped document."""
-    rows = [{"key": one.document.key, "source": one.document.source, "reason": one.reason} for one in dropped]
+    """Write key, source and reason of every dropped document; for a near-duplicate also the key of what stays."""
+    rows = [
+        {"key": one.document.key, "source": one.document.source, "reason": one.reason}
+        | ({"twin": one.twin} if one.twin else {})
+        for one in dropped
+    ]
     path.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))

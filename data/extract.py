@@ -1,40 +1,55 @@
-"""Reads archives and files, and cuts what is in them into raw documents.
+"""Cuts what is in files and in members of archives into raw documents, by their format.
 
-Archives (wheel, zip, egg, tar with any compression of the standard library) are read in memory, member by member:
-nothing is unpacked to the disk and nothing in them is run. Text files may be plain, .gz or .zst; a stream that ends
-too early is an error, also where the library would stop silently (python-zstandard's stream reader does).
+Text formats are txt, jsonl, json, csv and tsv; pages are html, xhtml and other xml; parquet is a table; a warc is a
+crawl, of which every page is a document. Each may be compressed (data/compression.py).
 """
 
-import fnmatch
-import gzip
 import io
 import json
-import lzma
 import re
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
-import zstandard
-
 from core.errors import ConfigError, DataError
-
-READ_BYTES = 1 << 20
-DAMAGED = (EOFError, OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+from data.archive import read_members
+from data.compression import bare_name, plain_blocks
+from data.html import decode_page, is_page, page_text, xml_text
+from data.tables import Row, csv_rows, parquet_rows
+from data.warc import read_record, records
 
 
 class Format(Enum):
-    """What a file holds; AUTO goes by its name, behind which .gz or .zst may stand."""
+    """What a file holds; AUTO goes by its name, behind which the ending of a compression may stand."""
 
     AUTO = "auto"
     TXT = "txt"
     JSONL = "jsonl"
     JSON = "json"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+    HTML = "html"
+    XML = "xml"
+    WARC = "warc"
+
+
+ENDINGS = {
+    ".txt": Format.TXT,
+    ".jsonl": Format.JSONL,
+    ".json": Format.JSON,
+    ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".parquet": Format.PARQUET,
+    ".html": Format.HTML,
+    ".htm": Format.HTML,
+    ".xhtml": Format.HTML,
+    ".xht": Format.HTML,
+    ".xml": Format.XML,
+    ".warc": Format.WARC,
+}
 
 
 class Split(Enum):
@@ -57,9 +72,10 @@ class ReadConfig:
     """Field `read` of a source: which members of an archive hold text, and how it becomes documents.
 
     members          globs over the archive's member names (`*` also matches `/`); unused for plain files
-    text_field       the field of a JSON record that holds the text
+    text_field       the field of a JSON record, or the column of a table, that holds the text
     heading          sections only: a paragraph that begins with a match of this pattern starts a new document
     section_chars    sections only: a document that would grow beyond this is closed at the paragraph before
+    is_boilerplate_removed  pages only: leave out what looks like navigation, headers and footers
     """
 
     members: list[str] = field(default_factory=list)
@@ -68,6 +84,7 @@ class ReadConfig:
     split: Split = Split.PARAGRAPHS
     heading: str = ""
     section_chars: int = 4000
+    is_boilerplate_removed: bool = False
     on_error: OnError = OnError.STOP
 
     def __post_init__(self) -> None:
@@ -90,43 +107,6 @@ class Raw:
     problem: str = ""
 
 
-def read_members(archive: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every archive member that matches one of the globs, in the order of the names.
-
-    Raises DataError if the archive is damaged, is of an unknown kind, or has no match for a pattern.
-    """
-    try:
-        names = list(_members(archive, patterns=None))
-        for pattern in patterns:
-            if not fnmatch.filter((name for name, _ in names), pattern):
-                raise DataError(f"{archive.name} has no member that matches {pattern!r}; correct the pattern")
-        yield from sorted(_members(archive, patterns=patterns))
-    except DAMAGED as error:
-        raise DataError(f"{archive} is a damaged archive: {error}; delete it and fetch again") from error
-
-
-def _members(archive: Path, *, patterns: list[str] | None) -> Iterator[tuple[str, bytes]]:
-    """Members of an archive; without patterns, the names of all of them with empty contents."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            for name in (info.filename for info in opened.infolist() if not info.is_dir()):
-                if patterns is None or _is_wanted(name, patterns):
-                    yield name, opened.read(name) if patterns else b""
-        return
-    with tarfile.open(archive) as unpacked:
-        for member in unpacked:
-            if member.isfile() and (patterns is None or _is_wanted(member.name, patterns)):
-                stream = unpacked.extractfile(member)
-                yield member.name, stream.read() if patterns and stream else b""
-        # A tar reader stops at the end mark, or silently at a torn header: only the stream's end proves it whole.
-        while unpacked.fileobj and unpacked.fileobj.read(READ_BYTES):
-            pass
-
-
-def _is_wanted(name: str, patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def raw_documents(stream: IO[bytes], *, name: str, read: ReadConfig) -> Iterator[Raw]:
     """Cut an open file into raw documents; `name` is its name in origins and messages, and tells its format.
 
@@ -134,14 +114,7 @@ def raw_documents(stream: IO[bytes], *, name: str, read: ReadConfig) -> Iterator
     text; the last three only if `read.on_error` is STOP.
     """
     kind, bare = format_of(name, read.format)
-    lines = _lines(_blocks(stream, name), name=name)
-    if kind is Format.JSONL:
-        found = _jsonl(lines, name=bare, read=read)
-    elif kind is Format.JSON:
-        found = _json(lines, name=bare, read=read)
-    else:
-        found = _txt(lines, name=bare, read=read)
-    for raw, where in found:
+    for raw, where in _found(stream, kind, name=name, bare=bare, read=read):
         if raw.problem and read.on_error is OnError.STOP:
             raise DataError(
                 f"{where} is unreadable ({raw.problem}); mend it, or drop and count such records: read.on_error=drop"
@@ -149,43 +122,85 @@ def raw_documents(stream: IO[bytes], *, name: str, read: ReadConfig) -> Iterator
         yield raw
 
 
+def _found(stream: IO[bytes], kind: Format, *, name: str, bare: str, read: ReadConfig) -> "Found":
+    if kind is Format.PARQUET:
+        whole = stream if bare == name and stream.seekable() else io.BytesIO(_whole_content(stream, name))
+        return _rows(parquet_rows(whole, name=bare, column=read.text_field), origin=bare, read=read)
+    if kind is Format.WARC:
+        return _warc(stream, name=name, bare=bare, read=read)
+    if kind in (Format.HTML, Format.XML):
+        return iter([_page(_whole_content(stream, name), kind, name=bare, read=read)])
+    lines = _lines(plain_blocks(stream, name), name=name)
+    if kind in (Format.CSV, Format.TSV):
+        delimiter = "," if kind is Format.CSV else "\t"
+        rows = csv_rows(lines, name=bare, column=read.text_field, delimiter=delimiter)
+        return _rows(rows, origin=bare, read=read)
+    if kind is Format.JSONL:
+        return _jsonl(lines, name=bare, read=read)
+    if kind is Format.JSON:
+        return _json(lines, name=bare, read=read)
+    return _txt(lines, name=bare, read=read)
+
+
 def format_of(name: str, asked: Format) -> tuple[Format, str]:
     """The format of a file and its name without the ending of a compression. Raises DataError if it is unknown."""
-    bare = name.removesuffix(".gz").removesuffix(".zst")
+    bare = bare_name(name)
     if asked is not Format.AUTO:
         return asked, bare
-    endings = {".txt": Format.TXT, ".jsonl": Format.JSONL, ".json": Format.JSON}
-    ending = Path(bare).suffix
-    if ending not in endings:
-        raise DataError(f"{name} does not end in .txt, .jsonl or .json (or these with .gz, .zst); set read.format")
-    return endings[ending], bare
+    ending = Path(bare).suffix.lower()
+    if ending not in ENDINGS:
+        known = ", ".join(ENDINGS)
+        raise DataError(f"{name} does not end in {known} (or these with .gz, .zst, .bz2, .xz); set read.format")
+    return ENDINGS[ending], bare
 
 
-def _blocks(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    is_empty = True
+def _whole_content(stream: IO[bytes], name: str) -> bytes:
+    return b"".join(plain_blocks(stream, name))
+
+
+def _page(content: bytes, kind: Format, *, name: str, read: ReadConfig) -> tuple[Raw, str]:
+    if kind is Format.XML and not is_page(content):
+        text = xml_text(content)
+        problem = "" if text is not None else "unreadable_xml"
+        return Raw(content.decode(errors="replace") if text is None else text, name, problem), name
+    return read_page(content, origin=name, read=read), name
+
+
+def read_page(content: bytes, *, origin: str, read: ReadConfig, served_as: str = "") -> Raw:
+    """The text of an HTML or XHTML page as a raw document; `served_as` is the encoding that a server named."""
+    page = decode_page(content, served_as=served_as)
+    if page is None:
+        return Raw(content.decode(errors="replace"), origin, "unreadable_encoding")
+    return Raw(page_text(page, is_boilerplate_removed=read.is_boilerplate_removed), origin)
+
+
+def _warc(stream: IO[bytes], *, name: str, bare: str, read: ReadConfig) -> "Found":
+    for record in records(stream, name=name):
+        found = read_record(record)
+        if found.content is None:
+            continue
+        origin = f"{bare}#{record.uri}"
+        if found.problem or found.is_plain:
+            text, is_utf8 = _text(found.content)
+            raw = Raw(text, origin, found.problem or ("" if is_utf8 else "unreadable_utf8"))
+        else:
+            raw = read_page(found.content, origin=origin, read=read, served_as=found.served_as)
+        yield raw, f"{bare} record {record.number} ({record.uri})"
+
+
+def _text(content: bytes) -> tuple[str, bool]:
     try:
-        plain: IO[bytes] = gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream  # type: ignore[assignment]
-        blocks = iter(lambda: plain.read(READ_BYTES), b"")
-        for block in _zstd_blocks(blocks) if name.endswith(".zst") else blocks:
-            is_empty = False
-            yield block
-        if is_empty and name.endswith((".gz", ".zst")):
-            raise EOFError("nothing comes out of it")
-    except DAMAGED as error:
-        raise DataError(f"{name} is damaged: {error}; get the file again") from error
+        return content.decode(), True
+    except UnicodeDecodeError:
+        return content.decode(errors="replace"), False
 
 
-def _zstd_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Decompress frame after frame; raises EOFError for a frame without its end."""
-    frame = None
-    for block in blocks:
-        while block:
-            frame = frame or zstandard.ZstdDecompressor().decompressobj()
-            yield frame.decompress(block)
-            block = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError("the last zstd frame has no end")
+def _rows(rows: Iterator[Row], *, origin: str, read: ReadConfig) -> "Found":
+    for record, where, problem in rows:
+        if isinstance(record, str):
+            yield Raw(record, origin, problem), where
+        else:
+            yield _record(record, origin=origin, read=read), where
 
 
 def _lines(blocks: Iterator[bytes], *, name: str) -> Iterator[tuple[int, str, bool]]:
@@ -252,7 +267,7 @@ def _json(lines: Lines, *, name: str, read: ReadConfig) -> Found:
 def _record(record: Any, *, origin: str, read: ReadConfig) -> Raw:
     text = record.get(read.text_field) if isinstance(record, dict) else None
     if not isinstance(text, str):
-        return Raw(json.dumps(record, sort_keys=True), origin, "no_text_field")
+        return Raw(json.dumps(record, sort_keys=True, default=str), origin, "no_text_field")
     return Raw(text, origin)
 
 

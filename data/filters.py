@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
+from data.words import unspaced_letters, words_of
 
 EMPTY = "empty"
 
@@ -78,12 +79,23 @@ def repeated_line_frac(text: str) -> float:
     return (total - sum(map(len, set(lines)))) / max(total, 1)
 
 
+def words_between_spaces(text: str) -> list[str]:
+    """What stands between white space; for a text mostly in scripts without spaces its words, letter by letter."""
+    words = text.split()
+    return words_of(text) if 2 * unspaced_letters(text) > sum(map(len, words)) else words
+
+
 # In the order in which they are asked; the first that drops gives the reason.
 FILTERS: dict[str, Filter] = {
     EMPTY: lambda text, _: not text.strip(),
     "too_few_chars": lambda text, config: len(text) < config.min_chars,
-    "too_few_words": lambda text, config: len(text.split()) < config.min_words,
-    "long_word": lambda text, config: max(map(len, text.split())) > config.max_word_chars,
+    "too_few_words": lambda text, config: (
+        len(text.split()) < config.min_words and len(words_between_spaces(text)) < config.min_words
+    ),
+    "long_word": lambda text, config: (
+        max(map(len, text.split())) > config.max_word_chars
+        and max(map(len, words_between_spaces(text)), default=0) > config.max_word_chars
+    ),
     "undecoded": lambda text, config: text.count("\ufffd") > config.max_replaced_frac * len(text),
     "symbols": lambda text, config: symbol_frac(text) > config.max_symbol_frac,
     "digits": lambda text, config: digit_frac(text) > config.max_digit_frac,

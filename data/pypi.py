@@ -36,10 +36,9 @@ from requests.exceptions import (
     Timeout,
 )
 
-from core.durable import sync_file, sync_folder
 from core.errors import ConfigError, DataError, RetryError
-from core.hashing import hash_file
 from core.progress import Progress
+from data.download import Attempts, keep
 
 TIMEOUT_S = (15.0, 60.0)
 PASSING_STATUS = (408, 425, 429)
@@ -58,14 +57,6 @@ class Release:
 
     def __str__(self) -> str:
         return f"{self.file} of {self.package} {self.version}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempts:
-    """How often a failing network is tried, and how long to wait after the first failure; each wait doubles."""
-
-    count: int
-    wait_s: float
 
 
 @cache
@@ -106,15 +97,11 @@ def download(release: Release, target: Path, *, attempts: Attempts) -> None:
     """
     with open_index() as client:
         found = _persist(lambda: _find(client, release), what=f"the index page of {release.package}", attempts=attempts)
-        aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
+
+        def receive(aside: Path) -> None:
             _persist(lambda: _receive(client, found, aside), what=str(release), attempts=attempts)
-            _check(aside, release)
-            sync_file(aside)
-            aside.replace(target)
-            sync_folder(target.parent)
-        finally:
-            aside.unlink(missing_ok=True)
+
+        keep(target, release.sha256, what=release, receive=receive)
 
 
 def _find(client: PyPISimple, release: Release) -> DistributionPackage:
@@ -150,15 +137,6 @@ def _receive(client: PyPISimple, found: DistributionPackage, aside: Path) -> Non
     )
 
 
-def _check(path: Path, release: Release) -> None:
-    actual = hash_file(path)
-    if actual != release.sha256:
-        raise DataError(
-            f"{release} has SHA-256 {actual}, the recipe wants {release.sha256}; "
-            "do not use it: correct the recipe, or find out who changed the file"
-        )
-
-
 def _persist(act: Callable[[], Result], *, what: str, attempts: Attempts) -> Result:
     """Act, and act again after a failure of the network, waiting longer each time."""
     for number in range(1, attempts.count + 1):
@@ -174,7 +152,7 @@ def _persist(act: Callable[[], Result], *, what: str, attempts: Attempts) -> Res
         except (ConnectionError, ChunkedEncodingError, Timeout) as error:
             failure = type(error).__name__
         if number < attempts.count:
-            time.sleep(attempts.wait_s * 2 ** (number - 1))
+            time.sleep(attempts.pause_s(number))
     raise RetryError(f"{what} could not be fetched in {attempts.count} attempts, last: {failure}; try again later")
 
 

@@ -1,8 +1,10 @@
 """What cleaning did, in numbers that must agree: in = train + held out + dropped, per source and in total.
 
 `report.json` holds per source, and under `total`, documents and bytes of UTF-8 text that came in, that went to the
-training split, that were held out and that were dropped (documents by reason), and the bytes that normalization took
-away. What went out is counted in the written files, so that a document lost on the way cannot pass.
+training split, that were held out and that were dropped (documents by reason), the bytes that normalization took away,
+those that masking and other edits took away (negative if they added some), and of the documents that stay the
+placeholders for personal data by kind and the languages, where they are told apart. What went out is counted in the
+written files, so that a document lost on the way cannot pass.
 """
 
 import json
@@ -22,6 +24,8 @@ REPORT = "report.json"
 DROPPED = "dropped.jsonl"
 TRAIN = "train"
 HELDOUT = "heldout"
+
+BenchmarkCounts = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(slots=True)
@@ -50,7 +54,10 @@ class Balance:
     heldout: Count = field(default_factory=Count)
     dropped: Count = field(default_factory=Count)
     reasons: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
     normalized_away_bytes: int = 0
+    edited_away_bytes: int = 0
 
     def check(self, *, source: str) -> None:
         """Hold what went out against what came in.
@@ -58,7 +65,8 @@ class Balance:
         Raises DeterministicError if they differ (cleaning lost or made a document), DataError if nothing is left.
         """
         out = self.train.documents + self.heldout.documents + self.dropped.documents
-        out_bytes = self.train.bytes + self.heldout.bytes + self.dropped.bytes + self.normalized_away_bytes
+        out_bytes = self.train.bytes + self.heldout.bytes + self.dropped.bytes
+        out_bytes += self.normalized_away_bytes + self.edited_away_bytes
         if (out, out_bytes) != (self.came_in.documents, self.came_in.bytes):
             raise DeterministicError(
                 f"source {source}: {self.came_in.documents} documents, {self.came_in.bytes} bytes came in, but {out}, "
@@ -79,6 +87,9 @@ class Balance:
             "heldout": self.heldout.plain(),
             "dropped": {**self.dropped.plain(), "reasons": dict(self.reasons)},
             "normalized_away_bytes": self.normalized_away_bytes,
+            "edited_away_bytes": self.edited_away_bytes,
+            "masked": dict(self.masked),
+            "languages": dict(self.languages),
         }
 
 
@@ -94,8 +105,12 @@ def count_written(aside: Path, balances: Mapping[str, Balance]) -> None:
         balances[row["source"]].dropped.documents += 1
 
 
-def write_report(aside: Path, balances: Mapping[str, Balance]) -> Facts:
-    """Check every balance and the total, write report.json, and return the artifact's facts."""
+def write_report(aside: Path, balances: Mapping[str, Balance], *, benchmarks: BenchmarkCounts | None = None) -> Facts:
+    """Check every balance and the total, write report.json, and return the artifact's facts.
+
+    `benchmarks` says of every evaluation set how many records it has, how many of them are too short to look for and
+    how many were found, and in how many documents.
+    """
     total = _total(balances)
     for source, balance in [*balances.items(), ("total", total)]:
         balance.check(source=source)
@@ -103,6 +118,7 @@ def write_report(aside: Path, balances: Mapping[str, Balance]) -> Facts:
         "unicode": UNICODE_VERSION,
         "sources": {source: balance.plain() for source, balance in balances.items()},
         "total": total.plain(),
+        "benchmarks": benchmarks or {},
     }
     (aside / REPORT).write_bytes(canonical_json(report))
     return {
@@ -119,7 +135,10 @@ def _total(balances: Mapping[str, Balance]) -> Balance:
             mine.documents += theirs.documents
             mine.bytes += theirs.bytes
         total.reasons += balance.reasons
+        total.masked += balance.masked
+        total.languages += balance.languages
         total.normalized_away_bytes += balance.normalized_away_bytes
+        total.edited_away_bytes += balance.edited_away_bytes
     return total
 
 

@@ -3,115 +3,42 @@
 Reads section `sources`. Writes `archives/<source>/<file>`, `evidence/<source>/<file>` and `sources.json`, which says
 of each source where it is from, what it hashes to, under which licence it stands, and how to read it.
 
-Two kinds: `pypi` is one named file of one exact version of a package, by SHA-256; several sources may read different
+Kinds: `pypi` is one named file of one exact version of a package, by SHA-256; several sources may read different
 members of the same file, which is then downloaded once. `files` is a path or a glob; what decides the artifact is the
-content found there, so a file that changed is noticed, and where it lies is placement. Downloads are kept in a cache,
-named by their SHA-256 and checked on every use.
+content found there, so a file that changed is noticed, and where it lies is placement. `warc` is the same for web
+archives, whose records are counted. `debian` is one version of a package, `http` a list of addresses, both by SHA-256.
+Downloads are kept in a cache, named by their SHA-256 and checked on every use.
 """
 
 import json
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from core.artifact import Facts, build, plan
+from core.artifact import WITNESS, Facts, build, plan
 from core.cli import recipe_and_overrides
-from core.config import PLACEMENT, RunConfig, identity, load, placement
-from core.errors import ConfigError, DataError
+from core.config import RunConfig, identity, load
+from core.errors import DataError
 from core.hashing import canonical_json, hash_file, hash_value
-from data.extract import Format, OnError, ReadConfig, Split, read_members
-from data.pypi import Attempts, Release, download
+from data.archive import read_members
+from data.debian import download_package
+from data.download import is_kept
+from data.extract import Format, OnError, ReadConfig, Split
+from data.html import EXTRACTOR
+from data.httpfile import Web
+from data.pypi import download
+from data.sourceconfig import ARCHIVES, LOCAL, Kind, SourceConfig, SourcesConfig, is_archive
+from data.warc import count_records
 
 STAGE = "fetch"
 INDEX = "sources.json"
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-SPDX = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-
-
-class Kind(Enum):
-    """Where a source comes from."""
-
-    PYPI = "pypi"
-    FILES = "files"
-
-
-@dataclass(kw_only=True, slots=True)
-class SourceConfig:
-    """One source.
-
-    license    SPDX expression for the text, `LicenseRef-...` where SPDX has no name
-    license_note  what the licence rests on, in a sentence
-    evidence   globs of files that show the licence: members of the archive, or files in the folder of `path`
-    language   BCP 47 tag of the text
-    path       files only: a file or a glob, taken from the current directory
-    sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
-    """
-
-    name: str
-    kind: Kind
-    license: str
-    language: str
-    license_note: str = ""
-    evidence: list[str] = field(default_factory=list)
-    package: str = ""
-    version: str = ""
-    file: str = ""
-    sha256: str = ""
-    path: Path = field(default=Path(), metadata={PLACEMENT: True})
-    read: ReadConfig = field(default_factory=ReadConfig)
-
-    def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ConfigError(f"source name {self.name!r} is not lower-case words joined by hyphens; rename the source")
-        if not SPDX.fullmatch(self.license):
-            raise ConfigError(
-                f"source {self.name}: license {self.license!r} is not an SPDX expression; write it as one"
-            )
-        if self.sha256 and not SHA256.fullmatch(self.sha256):
-            raise ConfigError(f"source {self.name}: sha256 {self.sha256!r} is not 64 lower-case hex digits; write all")
-        needed = ("package", "version", "file", "sha256") if self.kind is Kind.PYPI else ()
-        missing = [name for name in needed if not getattr(self, name)]
-        if self.kind is Kind.FILES and self.path == Path():
-            missing.append("path")
-        if self.kind is Kind.PYPI and not self.read.members:
-            missing.append("read.members")
-        if missing:
-            raise ConfigError(f"source {self.name} of kind {self.kind.value} lacks {', '.join(missing)}; give it")
-
-    @property
-    def release(self) -> Release:
-        """The file of a package that this source reads."""
-        return Release(package=self.package, version=self.version, file=self.file, sha256=self.sha256)
-
-
-@dataclass(kw_only=True, slots=True)
-class SourcesConfig:
-    """Section `sources`: the sources in order of precedence, the cache of downloads, patience with the network."""
-
-    items: list[SourceConfig]
-    cache: Path = field(default=Path("runs/cache"), metadata={PLACEMENT: True})
-    attempts: int = placement(4)
-    retry_wait_s: float = placement(1.0)
-
-    def __post_init__(self) -> None:
-        names = [item.name for item in self.items]
-        if not names:
-            raise ConfigError("sources.items is empty; name at least one source")
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ConfigError(f"source name {doubled[0]} is given twice; names must differ")
-        if self.attempts < 1 or self.retry_wait_s < 0:
-            raise ConfigError(
-                f"sources.attempts is {self.attempts} and retry_wait_s {self.retry_wait_s}; give at least 1 and 0"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +71,10 @@ def main(arguments: list[str]) -> None:
     recipe, overrides = recipe_and_overrides(arguments, "python -m data fetch")
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "sources", SourcesConfig, overrides)
-    local = {item.name: find_files(item) for item in config.items if item.kind is Kind.FILES}
-    facts = {**identity(config), "contents": {name: found.contents() for name, found in local.items()}}
+    local = {item.name: find_files(item) for item in config.items if item.kind in LOCAL}
+    contents = {name: found.contents() for name, found in local.items()}
+    # What extracts pages decides the text that the next stage reads, so a new version must remake both.
+    facts = {**identity(config), "contents": contents, "extractor": EXTRACTOR}
     wanted = plan(STAGE, folder="data", out=run.out_folder, config=facts, inputs={})
     artifact = build(wanted, partial(write, config=config, local=local))
     sys.stdout.write(f"{artifact.folder}\n")
@@ -156,7 +85,7 @@ def open_sources(folder: Path) -> list[Source]:
     return [
         Source(
             name=record["name"],
-            is_archive=record["kind"] == Kind.PYPI.value,
+            is_archive=is_archive(Kind(record["kind"]), record["read"]["members"]),
             read=_read_config(record["read"]),
             files=[(entry["name"], folder / entry["path"]) for entry in record["files"]],
         )
@@ -203,42 +132,87 @@ def _hashed(base: Path, patterns: Iterable[str], *, source: str) -> list[tuple[s
 def write(aside: Path, *, config: SourcesConfig, local: dict[str, Found]) -> Facts:
     """Fill the artifact's folder and return its facts."""
     records = []
+    counts: dict[str, dict[str, int]] = {}
+    web = Web(config.manners)
     for item in config.items:
-        if item.kind is Kind.PYPI:
-            files, evidence = _take_release(item, aside, config=config)
+        if item.kind is Kind.HTTP:
+            files, evidence = _take_urls(item, aside, web=web, config=config)
+        elif item.kind in ARCHIVES:
+            files, evidence = _take_archive(item, aside, config=config)
         else:
             files, evidence = _take_files(item, aside, found=local[item.name])
-        records.append(_record(item, files=files, evidence=evidence))
+        record = _record(item, files=files, evidence=evidence)
+        if item.kind is Kind.WARC:
+            counts[item.name] = record["records"] = _count_records(files, aside=aside)
+        records.append(record)
     (aside / INDEX).write_bytes(canonical_json(records))
     pinned = {(record["sha256"], record["bytes"]) for record in records}
     size_mb = sum(size for _, size in pinned) / 1e6
     return {
         "came_in": f"{len(records)} sources by exact hash",
         "went_out": f"{len(pinned)} files or sets of files, {size_mb:.1f} MB, with licences and their evidence",
+        **({"records": counts} if counts else {}),
     }
 
 
 Entry = dict[str, Any]
 
 
-def _take_release(item: SourceConfig, aside: Path, *, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
-    """Copy a package's file out of the cache, read it once to see that it is sound, and copy its evidence."""
-    cached = cached_release(item.release, config=config)
-    files = [_copy(cached, item.sha256, aside=aside, folder=f"archives/{item.name}", name=item.file)]
-    evidence = []
-    for name, content in read_members(cached, [*item.read.members, *item.evidence]):
-        if any(fnmatchcase(name, pattern) for pattern in item.evidence):
-            evidence.append(_write(content, aside=aside, folder=f"evidence/{item.name}", name=name))
+def _take_archive(item: SourceConfig, aside: Path, *, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
+    """Copy a package's file out of the cache, and its evidence out of it."""
+    name = item.file or item.debian.file
+    cached = cached_archive(item, name, config=config)
+    files = [_copy(cached, item.sha256, aside=aside, folder=f"archives/{item.name}", name=name)]
+    patterns = item.evidence or ([item.debian.copyright] if item.kind is Kind.DEBIAN else [])
+    return files, _take_evidence(cached, item, patterns, aside=aside)
+
+
+def cached_archive(item: SourceConfig, name: str, *, config: SourcesConfig) -> Path:
+    """The path of a package's file in the cache, downloaded if it is not there or not what its name says."""
+    path = config.cache / f"{item.sha256}-{name}"
+    if not is_kept(path, item.sha256):
+        if item.kind is Kind.PYPI:
+            download(item.release, path, attempts=config.patience)
+        else:
+            download_package(item.debian, path, attempts=config.patience)
+    return path
+
+
+def _take_urls(item: SourceConfig, aside: Path, *, web: Web, config: SourcesConfig) -> tuple[list[Entry], list[Entry]]:
+    """Copy files of the web out of the cache; evidence is one of them or, of archives, a member."""
+    files: list[Entry] = []
+    evidence: list[Entry] = []
+    patterns = [glob for glob in item.evidence if not any(fnmatchcase(one.file, glob) for one in item.urls)]
+    if patterns and not item.is_archive:
+        raise DataError(f"source {item.name}: no file of its urls matches {patterns[0]!r}; correct evidence")
+    for one in item.urls:
+        cached = config.cache / f"{one.sha256}-{one.file}"
+        if not is_kept(cached, one.sha256):
+            _note_etag(aside, one.url, web.download(one.link, cached))
+        is_evidence = any(fnmatchcase(one.file, glob) for glob in item.evidence)
+        folder = f"{'evidence' if is_evidence else 'archives'}/{item.name}"
+        entry = {**_copy(cached, one.sha256, aside=aside, folder=folder, name=one.file), "url": one.url}
+        (evidence if is_evidence else files).append(entry)
+        if item.is_archive and not is_evidence:
+            evidence += _take_evidence(cached, item, patterns, aside=aside)
     return files, evidence
 
 
-def cached_release(release: Release, *, config: SourcesConfig) -> Path:
-    """The path of a release in the cache, downloaded if it is not there or not what its name says."""
-    config.cache.mkdir(parents=True, exist_ok=True)
-    path = config.cache / f"{release.sha256}-{release.file}"
-    if not path.exists() or hash_file(path) != release.sha256:
-        download(release, path, attempts=Attempts(count=config.attempts, wait_s=config.retry_wait_s))
-    return path
+def _take_evidence(archive: Path, item: SourceConfig, patterns: list[str], *, aside: Path) -> list[Entry]:
+    """Read an archive once, to see that it is sound and has what the recipe names, and copy its evidence."""
+    return [
+        _write(content, aside=aside, folder=f"evidence/{item.name}", name=name)
+        for name, content in read_members(archive, [*item.read.members, *patterns])
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def _note_etag(aside: Path, url: str, etag: str) -> None:
+    """Note the ETag that a file came with: a witness of the server's state, which no result may depend on."""
+    path = aside / WITNESS / "etags.json"
+    path.parent.mkdir(exist_ok=True)
+    noted = json.loads(path.read_bytes()) if path.exists() else {}
+    path.write_bytes(canonical_json({**noted, url: etag}))
 
 
 def _take_files(item: SourceConfig, aside: Path, *, found: Found) -> tuple[list[Entry], list[Entry]]:
@@ -251,6 +225,15 @@ def _take_files(item: SourceConfig, aside: Path, *, found: Found) -> tuple[list[
         for name, path, sha256 in found.evidence
     ]
     return files, evidence
+
+
+def _count_records(files: list[Entry], *, aside: Path) -> dict[str, int]:
+    """Read every WARC of a source to its end, so that a damaged one stops here, and count its records by outcome."""
+    total: Counter[str] = Counter()
+    for entry in files:
+        with (aside / entry["path"]).open("rb") as stream:
+            total += count_records(stream, name=entry["name"])
+    return dict(sorted(total.items()))
 
 
 def _copy(path: Path, sha256: str, *, aside: Path, folder: str, name: str) -> Entry:

@@ -22,6 +22,7 @@ from data.documents import Document, key_of, read_documents
 from data.report import Balance, count_written, write_report
 from data.sources import main as fetch_main
 from tests.conftest import run_module, write_recipe
+from tests.data.prose import CHINESE, ENGLISH
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,99 @@ def test_an_unreadable_record_stops_with_66_or_is_dropped_and_counted(tiny_recip
     )
     artifact = fetch_and_clean(tiny_recipe, "sources.items.0.read.on_error=drop")
     assert [(row["source"], row["reason"]) for row in dropped(artifact)] == [("alpha", "unreadable_json")]
+
+
+def test_near_duplicates_are_dropped_on_request_with_the_key_of_what_stays(tiny_recipe: Path) -> None:
+    words = [f"word{number}" for number in range(100)]
+    near = " ".join([*words[:-1], "other"])
+    write_files(tiny_recipe, [" ".join(words), sentence(1)], [near, sentence(2)])
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0")
+    assert dropped(artifact) == []
+    digests = set()
+    for workers in (1, 2):
+        out = f"run.out={tiny_recipe.parent / str(workers)}"
+        main([str(tiny_recipe), f"run.inputs={tiny_recipe.parent / 'runs'}", out, "clean.heldout_permille=0",
+              "clean.fuzzy.is_on=true", f"clean.workers={workers}"])  # fmt: skip
+        digests.add(current(tiny_recipe.parent / str(workers), "clean").digest)
+    assert len(digests) == 1
+    artifact = current(tiny_recipe.parent / "1", "clean")
+    gone = {"key": key_of(near), "source": "beta", "reason": "near_duplicate", "twin": key_of(" ".join(words))}
+    assert dropped(artifact) == [gone]
+    assert report(artifact)["sources"]["beta"]["dropped"]["reasons"] == {"near_duplicate": 1}
+
+
+def test_personal_data_is_masked_on_request_before_texts_are_compared(tiny_recipe: Path) -> None:
+    said = [f"{sentence(1)} Write to {name}@corp.org or 8.8.8.8." for name in ("jane", "joe")]
+    write_files(tiny_recipe, said, [sentence(2)])
+    assert {one.text for one in documents(fetch_and_clean(tiny_recipe), "train")} >= {said[0], said[1]}
+    artifact = fetch_and_clean(tiny_recipe, "clean.mask.email=true", "clean.mask.ip=true", "clean.heldout_permille=0")
+    masked = f"{sentence(1)} Write to |||EMAIL_ADDRESS||| or |||IP_ADDRESS|||."
+    assert [one.text for one in documents(artifact, "train") if one.source == "alpha"] == [masked]
+    alpha = report(artifact)["sources"]["alpha"]
+    assert alpha["masked"] == {"email": 1, "ip": 1}
+    assert alpha["dropped"]["reasons"] == {"duplicate": 1}
+    assert alpha["edited_away_bytes"] == sum(len(text.encode()) - len(masked.encode()) for text in said)
+
+
+def test_documents_in_another_language_than_their_source_are_dropped_on_request(tiny_recipe: Path) -> None:
+    german = "Der Hund läuft über die Straße, und die Katze sitzt auf dem Dach und sieht ihm zu. " * 2
+    english = "The ship had been at sea for eleven days when the captain first saw the light of the distant town. " * 2
+    write_files(tiny_recipe, [german, english, sentence(1)], [german + "Ende.", sentence(2)])
+    expected = "clean.language.expected.alpha=[en]"
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0", expected)
+    assert dropped(artifact) == [{"key": key_of(german.strip()), "source": "alpha", "reason": "language_de"}]
+    assert report(artifact)["total"]["languages"] == {"de": 1, "en": 1, "undetermined": 2}
+    assert artifact.record["config"]["language_model"] == "py3langid 0.4.0"
+    with pytest.raises(ConfigError, match="has gamma, which is no source; the sources are alpha, beta"):
+        fetch_and_clean(tiny_recipe, "clean.language.expected.gamma=[en]")
+
+
+def test_rules_for_web_text_drop_and_cut_on_request_and_leave_chinese_alone(tiny_recipe: Path) -> None:
+    spam = " ".join(["Buy the very best red shoes of all now."] * 20)
+    write_files(
+        tiny_recipe,
+        [ENGLISH, CHINESE, spam, "The ship had been out at sea, and that with all of the crew."],
+        [ENGLISH + "\nHome | Contact", sentence(2)],
+    )
+    switches = [f"clean.{name}.is_on=true" for name in ("c4", "repetition", "quality", "fineweb")]
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0", "clean.c4.min_sentences=1", *switches)
+    kept = {ENGLISH.replace("\n\n", "\n"), CHINESE.replace("\n\n", "\n")}
+    assert {one.text for one in documents(artifact, "train") if one.source == "alpha"} == kept
+    reasons = report(artifact)["sources"]["alpha"]["dropped"]["reasons"]
+    assert reasons == {"top_3gram": 1, "gopher_few_words": 1}
+    assert report(artifact)["total"]["edited_away_bytes"] > 0
+
+
+def test_lines_of_many_documents_are_taken_out_on_request_and_what_is_left_is_judged_again(tiny_recipe: Path) -> None:
+    menu = "Home | Products | About us | Contact | Imprint | Write to a@b.org"
+    masked = menu.replace("a@b.org", "|||EMAIL_ADDRESS|||")
+    write_files(tiny_recipe, [f"{menu}\n{sentence(n)}" for n in range(3)], [f"{menu}\nshort", sentence(2), sentence(9)])
+    switches = ["clean.lines.is_on=true", "clean.mask.email=true", "clean.heldout_permille=0"]
+    artifact = fetch_and_clean(tiny_recipe, *switches)
+    first, *others = sorted((f"{masked}\n{sentence(n)}" for n in range(3)), key=key_of)
+    kept = {first, sentence(9), *(text.split("\n")[1] for text in others)}
+    assert {one.text for one in documents(artifact, "train")} == kept | {sentence(2)}
+    gone = {("too_few_chars", key_of(f"{masked}\nshort"))}
+    gone |= {("duplicate", key_of(sentence(2)))} if sentence(2) in kept else set()
+    assert {(row["reason"], row["key"]) for row in dropped(artifact)} == gone
+    said = report(artifact)["total"]
+    assert said["masked"] == {"email": 1}
+    assert said["edited_away_bytes"] == 2 * (len(masked) + 1) - 4 * (len(masked) - len(menu))
+
+
+def test_text_of_evaluation_sets_is_dropped_on_request_and_reported_by_benchmark(tiny_recipe: Path) -> None:
+    write_files(tiny_recipe, [sentence(1), f"Once more: {sentence(2)}"], [sentence(3)])
+    path = tiny_recipe.parent / "quiz.jsonl"
+    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in (sentence(2), sentence(9), "What?")))
+    pinned = f"{{name: quiz, path: {path}, sha256: {hash_file(path)}, fields: [question]}}"
+    switch = f"clean.decontamination.benchmarks=[{pinned}]"
+    artifact = fetch_and_clean(tiny_recipe, "clean.heldout_permille=0", switch)
+    key = key_of(f"Once more: {sentence(2)}")
+    assert dropped(artifact) == [{"key": key, "source": "alpha", "reason": "contaminated_quiz"}]
+    assert report(artifact)["benchmarks"] == {"quiz": {"records": 3, "too_short": 1, "found": 1, "documents": 1}}
+    path.write_text("{}")
+    with pytest.raises(DataError, match="benchmark quiz"):
+        fetch_and_clean(tiny_recipe, switch, "clean.seed=7")
 
 
 def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:

@@ -1,6 +1,8 @@
+import bz2
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 import zstandard
 
 from core.errors import ConfigError, DataError
-from data.extract import Format, OnError, Raw, ReadConfig, Split, raw_documents, read_members
+from data.archive import read_members
+from data.extract import Format, OnError, Raw, ReadConfig, Split, raw_documents
 from tests.data.index import make_sdist, make_wheel
 
 LINES = "".join(json.dumps({"text": f"text {number} é" * 40, "n": number}) + "\n" for number in range(2000)).encode()
@@ -23,7 +26,15 @@ def zstd(content: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(content)
 
 
-@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", gzip.compress), (".zst", zstd)])
+PACKED: list[tuple[str, Callable[[bytes], bytes]]] = [
+    (".gz", gzip.compress),
+    (".zst", zstd),
+    (".bz2", bz2.compress),
+    (".xz", lzma.compress),
+]
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("", bytes), *PACKED])
 def test_every_compression_gives_the_same_documents(ending: str, pack: Callable[[bytes], bytes]) -> None:
     found = texts(pack(LINES), f"a.jsonl{ending}")
     assert [raw.text for raw in found] == [json.loads(line)["text"] for line in LINES.splitlines()]
@@ -34,10 +45,11 @@ def test_frames_in_a_row_are_read_to_the_end() -> None:
     half = len(LINES.splitlines()) // 2
     first, second = (b"".join(LINES.splitlines(keepends=True)[cut]) for cut in (slice(half), slice(half, None)))
     assert texts(zstd(first) + zstd(second), "a.jsonl.zst") == texts(LINES, "a.jsonl")
-    assert texts(gzip.compress(first) + gzip.compress(second), "a.jsonl.gz") == texts(LINES, "a.jsonl")
+    for ending, pack in PACKED:
+        assert texts(pack(first) + pack(second), f"a.jsonl{ending}") == texts(LINES, "a.jsonl")
 
 
-@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", zstd)])
+@pytest.mark.parametrize(("ending", "pack"), PACKED)
 @pytest.mark.parametrize("kept", [0, 5, 0.5, -1])
 def test_a_truncated_file_is_an_error_wherever_it_ends(
     ending: str, pack: Callable[[bytes], bytes], kept: float
@@ -50,7 +62,8 @@ def test_a_truncated_file_is_an_error_wherever_it_ends(
 
 
 @pytest.mark.parametrize(
-    ("ending", "pack"), [(".gz", gzip.compress), (".zst", zstandard.ZstdCompressor(write_checksum=True).compress)]
+    ("ending", "pack"),
+    [*PACKED[:1], *PACKED[2:], (".zst", zstandard.ZstdCompressor(write_checksum=True).compress)],
 )
 def test_a_flipped_bit_in_a_compressed_file_is_an_error(ending: str, pack: Callable[[bytes], bytes]) -> None:
     packed = bytearray(pack(LINES))

@@ -4,6 +4,7 @@ import pytest
 
 from core.errors import ConfigError
 from data.filters import FilterConfig, digit_frac, drop_reason, repeated_line_frac, symbol_frac
+from tests.data.prose import CHINESE, ENGLISH, JAPANESE
 
 GOOD = "A sound paragraph of plain words, written in 1998, that says what it has to say and then comes to its end."
 OPEN = FilterConfig(
@@ -22,8 +23,9 @@ BAD = {
 }
 
 
-def test_good_text_passes() -> None:
-    assert drop_reason(GOOD, FilterConfig()) == ""
+@pytest.mark.parametrize("text", [GOOD, ENGLISH, CHINESE, JAPANESE, CHINESE.replace("\n", "")])
+def test_good_text_passes(text: str) -> None:
+    assert drop_reason(text, FilterConfig()) == ""
 
 
 @pytest.mark.parametrize("reason", BAD)
@@ -50,6 +52,14 @@ def test_a_text_at_the_threshold_stays() -> None:
     assert drop_reason(GOOD, replace(config, min_chars=len(GOOD) + 1)) == "too_few_chars"
     assert drop_reason(GOOD, replace(config, min_words=len(GOOD.split()) + 1)) == "too_few_words"
     assert drop_reason(GOOD, replace(config, max_word_chars=len("paragraph") - 1)) == "long_word"
+
+
+def test_words_of_scripts_without_spaces_are_letters_only_where_they_prevail() -> None:
+    short = "我冒了严寒"
+    assert drop_reason(short, replace(OPEN, min_words=5, max_word_chars=1)) == ""
+    assert drop_reason(short, replace(OPEN, min_words=6)) == "too_few_words"
+    assert drop_reason(f"The town of {short}", replace(OPEN, min_words=5)) == "too_few_words"
+    assert drop_reason("x" * 20 + CHINESE, replace(OPEN, max_word_chars=19)) == "long_word"
 
 
 def test_refused_patterns_give_their_name() -> None:

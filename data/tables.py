@@ -1,0 +1,75 @@
+"""Records of tables: csv and tsv (RFC 4180, read strictly) and Parquet.
+
+A record is a mapping of column to value. A row that cannot be read is a record with the reason, and the rows after it
+are read on; a table without the wanted column is an error, since none of its rows would have a text.
+"""
+
+import csv
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+from core.errors import DataError
+
+BATCH_ROWS = 1024
+
+Lines = Iterator[tuple[int, str, bool]]
+# A record or the characters of an unreadable one, where it stands, and the reason (else empty).
+Row = tuple[dict[str, Any] | str, str, str]
+
+
+def csv_rows(lines: Lines, *, name: str, column: str, delimiter: str) -> Iterator[Row]:
+    """Every row below the header; a field in quotes may hold line ends. Raises DataError if `column` is not there."""
+    csv.field_size_limit(sys.maxsize)
+    seen: list[tuple[str, bool]] = []
+    reader = csv.reader(_feed(lines, seen), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        seen.clear()
+        where = f"{name} line {reader.line_num + 1}"
+        try:
+            values = next(reader)
+            problem = ""
+        except StopIteration:
+            return
+        except csv.Error:
+            values, problem = [], "unreadable_csv"
+        if not all(is_utf8 for _, is_utf8 in seen):
+            problem = "unreadable_utf8"
+        if header is None:
+            header = _header(values, column=column, where=where)
+        elif problem or (values and len(values) != len(header)):
+            yield "".join(text for text, _ in seen), where, problem or "unreadable_csv"
+        elif values:
+            yield dict(zip(header, values, strict=True)), where, ""
+
+
+def _feed(lines: Lines, seen: list[tuple[str, bool]]) -> Iterator[str]:
+    for _, text, is_utf8 in lines:
+        seen.append((f"{text}\n", is_utf8))
+        yield f"{text}\n"
+
+
+def _header(values: list[str], *, column: str, where: str) -> list[str]:
+    if column not in values:
+        raise DataError(f"{where} has the columns {', '.join(values)}, not {column}; set read.text_field")
+    return values
+
+
+def parquet_rows(stream: IO[bytes], *, name: str, column: str) -> Iterator[Row]:
+    """Every row of a Parquet file, which must be seekable, with that one column."""
+    import pyarrow as pa  # a third of a second that only a Parquet source should pay
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(stream)
+        if column not in table.schema_arrow.names:
+            raise DataError(f"{name} has the columns {', '.join(table.schema_arrow.names)}; set read.text_field")
+        number = 0
+        for batch in table.iter_batches(BATCH_ROWS, columns=[column], use_threads=False):
+            for record in batch.to_pylist():
+                number += 1
+                yield record, f"{name} row {number}", ""
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{name} is not a sound Parquet file: {line}; get the file again") from error

@@ -1,0 +1,35 @@
+"""Words of any script, for steps that compare or count them.
+
+Between white space or punctuation stands a word, except in scripts that put no space between words (Chinese, Japanese,
+Thai, Lao, Burmese, Khmer): there each letter counts as one word, so that a page of Chinese does not collapse into
+a few very long ones. No dictionary decides, so nothing hangs on a segmenter's version.
+"""
+
+import re
+import unicodedata
+
+# Han with its radicals, iteration marks and extensions, kana, Thai, Lao, Burmese, Khmer.
+UNSPACED = (
+    "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u103f\u1050-\u108f\u1780-\u17d3\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_LETTER = re.compile(f"[{UNSPACED}]")
+# Marks that stand on a letter (the vowels of Hindi, the points of Hebrew) are part of its word; `\w` leaves them out.
+_MARKS = "".join(
+    char
+    for char in map(chr, range(0x300, 0x2000))
+    if unicodedata.category(char) in ("Mn", "Mc") and not _LETTER.match(char)
+)
+# A pattern of one word, to be built upon.
+WORD = f"[{UNSPACED}]|(?:[^\\W{UNSPACED}]+[{_MARKS}]*)+"
+_WORD = re.compile(WORD)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in its order, without punctuation and white space."""
+    return _WORD.findall(text)
+
+
+def unspaced_letters(text: str) -> int:
+    """How many letters of scripts without spaces a text has."""
+    return len(_LETTER.findall(text))

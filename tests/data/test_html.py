@@ -1,0 +1,114 @@
+import codecs
+
+import pytest
+
+from core.errors import DataError
+from data.extract import OnError, Raw, ReadConfig
+from data.html import EXTRACTOR, as_html, decode_page, page_text, xml_text
+from tests.data.test_extract import PACKED, texts
+
+PROSE = "A paragraph of the main text, long enough that a rule which looks for prose will not take it for a menu. " * 3
+PAGE = f"""<!DOCTYPE html><html><head><title>t</title><style>p {{}}</style></head><body>
+<nav><ul><li><a href="/">Home</a></li><li><a href="/a">About</a></li></ul></nav>
+<main><h1>Heading</h1><p>{PROSE}</p><pre>if a:
+    b()</pre></main><script>alert("no")</script></body></html>"""
+CHINESE = "汉字是世界上最古老的文字之一,已有六千多年的历史。" * 4
+
+
+def text_of(page: str, *, is_boilerplate_removed: bool = False) -> str:
+    return page_text(page, is_boilerplate_removed=is_boilerplate_removed)
+
+
+def test_a_page_keeps_its_blocks_and_leaves_out_scripts_and_styles() -> None:
+    text = text_of(PAGE)
+    assert "Heading" in text.splitlines() and "if a:\n    b()" in text
+    assert "alert" not in text and "{}" not in text and "Home" in text
+
+
+def test_boilerplate_removal_is_a_choice_of_the_recipe() -> None:
+    kept = texts(PAGE.encode(), "a.html")
+    main = texts(PAGE.encode(), "a.html", ReadConfig(is_boilerplate_removed=True))
+    assert "Home" in kept[0].text and "Home" not in main[0].text
+    assert "Heading" in main[0].text and PROSE.strip() in main[0].text
+    assert EXTRACTOR.startswith("resiliparse 2.")
+
+
+@pytest.mark.parametrize(
+    "swallower",
+    ["<title/>", '<script src="a.js"/>', '<style media="x" />', '<textarea rows="2"/>', '<iframe src="b"/>'],
+)
+def test_an_empty_element_of_xhtml_swallows_nothing(swallower: str) -> None:
+    page = (
+        f'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><body>{swallower}<p>after</p></body></html>'
+    )
+    assert text_of(page).strip() == "after"
+
+
+def test_xhtml_is_rewritten_only_where_html_would_misread_it() -> None:
+    assert as_html('<br/><a id="x"/><img alt="a>b" src=\'c\' /><p>1 / 2 /></p>') == (
+        '<br/><a id="x"></a><img alt="a>b" src=\'c\' /><p>1 / 2 /></p>'
+    )
+    assert as_html("<p><![CDATA[a < b]]></p>") == "<p>a &lt; b</p>"
+
+
+@pytest.mark.parametrize(
+    ("content", "served_as"),
+    [
+        (CHINESE.encode(), ""),
+        (codecs.BOM_UTF8 + CHINESE.encode(), "iso-8859-1"),
+        (codecs.BOM_UTF16_LE + CHINESE.encode("utf-16-le"), ""),
+        (CHINESE.encode("gb18030"), "GB2312"),
+        (b'<meta charset="gbk">' + CHINESE.encode("gbk"), ""),
+        (b'<meta http-equiv="Content-Type" content="text/html; charset=big5">' + "漢字".encode("big5"), ""),
+        (b'<?xml version="1.0" encoding="Shift_JIS"?>' + "日本語①".encode("cp932"), ""),
+        (CHINESE.encode("gb18030"), ""),
+    ],
+)
+def test_the_encoding_is_what_mark_server_page_or_bytes_say(content: bytes, served_as: str) -> None:
+    page = decode_page(content, served_as=served_as)
+    assert page is not None
+    assert any(page.endswith(text) for text in (CHINESE, "漢字", "日本語①"))
+
+
+def test_a_page_that_is_not_in_its_own_encoding_is_unreadable_and_never_guessed_at() -> None:
+    bad = b'<meta charset="utf-8"><p>caf\xe9</p>'
+    assert decode_page(bad) is None
+    with pytest.raises(DataError, match=r"a\.html is unreadable \(unreadable_encoding\)"):
+        texts(bad, "a.html")
+    assert [raw.problem for raw in texts(bad, "a.html", ReadConfig(on_error=OnError.DROP))] == ["unreadable_encoding"]
+
+
+def test_pages_and_xml_may_be_compressed() -> None:
+    for ending, pack in PACKED:
+        assert texts(pack(b"<p>one</p>"), f"a.html{ending}") == [Raw("one", "a.html")]
+        assert texts(pack(b"<a><p>one</p></a>"), f"a.xml{ending}") == [Raw("one", "a.xml")]
+        with pytest.raises(DataError, match="damaged"):
+            texts(pack(PAGE.encode())[:-3], f"a.xhtml{ending}")
+
+
+def test_xml_gives_a_paragraph_for_every_element_with_text_of_its_own() -> None:
+    page = "<page><title>Help</title><s><p>Press <key>Ctrl</key>\n  now.</p><p/><list><item>a</item></list></s>"
+    code = '<code xml:space="preserve">if a:\n  b</code></page>'
+    assert xml_text((page + code).encode()) == "Help\n\nPress Ctrl now.\n\na\n\nif a:\n  b"
+    assert xml_text('<?xml version="1.0" encoding="iso-8859-1"?><p>é</p>'.encode("latin-1")) == "é"
+
+
+def test_xml_that_is_not_well_formed_is_unreadable() -> None:
+    with pytest.raises(DataError, match=r"a\.xml is unreadable \(unreadable_xml\)"):
+        texts(b"<a><p>one</a>", "a.xml")
+    dropped = texts(b"<a><p>one</a>", "a.xml", ReadConfig(on_error=OnError.DROP))
+    assert dropped == [Raw("<a><p>one</a>", "a.xml", "unreadable_xml")]
+
+
+def test_xhtml_named_xml_is_read_as_a_page() -> None:
+    page = b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>a&nbsp;b</body></html>'
+    assert [raw.text.replace("\xa0", " ") for raw in texts(page, "a.xml")] == ["a b"]
+
+
+def test_hostile_pages_cost_no_more_than_their_size() -> None:
+    sections = "<![CDATA[" * 20_000
+    assert as_html(sections) == sections
+    assert as_html("<a " + "b='c' " * 20_000).startswith("<a b")
+    assert xml_text(b"<a>" * 50_000 + b"x" + b"</a>" * 50_000) == "x"
+    entities = b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10) for n in range(1, 10))
+    assert xml_text(b'<!DOCTYPE a [<!ENTITY e0 "aaaaaaaaaa">' + entities + b"]><a>&e9;</a>") is None

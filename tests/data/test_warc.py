@@ -1,0 +1,236 @@
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import threading
+import zlib
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import brotli
+import pytest
+import zstandard
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from core.artifact import current
+from core.errors import ConfigError, DataError
+from data.clean import main as clean_main
+from data.extract import OnError, Raw, ReadConfig
+from data.sources import main as fetch_main
+from data.warc import count_records
+from tests.conftest import run_module
+from tests.data.crawl import crawl, http, packed, page, record, text_of
+from tests.data.test_extract import texts
+
+DROP = ReadConfig(on_error=OnError.DROP)
+COUNTS = {
+    "request": 20,
+    "response: html": 20,
+    "response: html, status 404": 1,
+    "response: not http": 1,
+    "response: other": 2,
+    "response: xhtml": 4,
+    "revisit": 1,
+    "warcinfo": 1,
+}
+
+
+def write_recipe(folder: Path, path: Path, *, on_error: str = "stop") -> Path:
+    recipe = folder / "warc.yaml"
+    recipe.write_text(
+        f"""\
+run: {{name: x, out: {folder / "runs"}}}
+sources:
+  items:
+    - {{name: crawl, kind: warc, path: {path}, license: CC0-1.0, language: en, read: {{on_error: {on_error}}}}}
+clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
+""",
+        encoding="utf-8",
+    )
+    return recipe
+
+
+def one(block: bytes, *, kind: str = "response", read: ReadConfig = DROP) -> list[Raw]:
+    return texts(record(kind, "http://a/", block), "a.warc", read)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.warc", b"".join(crawl())), ("a.warc.gz", packed(crawl()))])
+def test_every_page_is_a_document_and_every_record_is_counted(name: str, content: bytes) -> None:
+    found = texts(content, name)
+    assert [(raw.text.strip(), raw.origin) for raw in found] == [
+        (text_of(number), f"a.warc#http://a/{number}") for number in range(24)
+    ]
+    assert count_records(io.BytesIO(content), name=name) == COUNTS
+    assert sum(COUNTS.values()) == len(crawl())
+
+
+def test_fastwarc_finds_the_same_responses_in_a_whole_file() -> None:
+    content = packed(crawl())
+    theirs = [
+        (str(found.headers["WARC-Target-URI"]), found.content_length)
+        for found in ArchiveIterator(io.BytesIO(content), record_types=WarcRecordType.response, parse_http=False)
+    ]
+    assert len(theirs) == sum(count for name, count in COUNTS.items() if name.startswith("response"))
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_an_error_where_fastwarc_stops_without_a_word(kept: float) -> None:
+    for name, content in (("a.warc", b"".join(crawl())), ("a.warc.gz", packed(crawl()))):
+        cut = content[: int(len(content) * kept)]
+        with pytest.raises(DataError, match=r"a\.warc.* (declares|damaged)"):
+            count_records(io.BytesIO(cut), name=name)
+    assert len(list(ArchiveIterator(io.BytesIO(cut)))) < len(crawl())
+
+
+def test_every_place_to_cut_is_an_error_but_the_end_of_a_record() -> None:
+    first, second = crawl()[:2]
+    for content, name, ends in (
+        (first + second, "a.warc", {len(first)}),
+        (packed([first, second]), "a.warc.gz", {len(packed([first]))}),
+    ):
+        silent = {cut for cut in range(1, len(content)) if is_read(content[:cut], name)}
+        assert silent == ends
+
+
+def is_read(content: bytes, name: str) -> bool:
+    try:
+        count_records(io.BytesIO(content), name=name)
+    except DataError:
+        return False
+    return True
+
+
+def test_a_flipped_bit_in_the_middle_is_an_error() -> None:
+    for name, content in (("a.warc", b"".join(crawl())), ("a.warc.gz", packed(crawl()))):
+        for at in range(len(content) // 2, len(content) // 2 + 40):
+            damaged = bytearray(content)
+            damaged[at] ^= 4
+            # A header that no check covers may change unseen in a plain file; a block may not.
+            assert name == "a.warc" or not is_read(bytes(damaged), name)
+    block = http(page(0))
+    damaged = bytearray(record("response", "http://a/", block))
+    damaged[-20] ^= 1
+    with pytest.raises(DataError, match="block digest"):
+        count_records(io.BytesIO(bytes(damaged)), name="a.warc")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.warc", b"<html>no archive</html>", "is not a WARC: record 1 begins with b'<html>no"),
+        ("a.warc", b"", "holds no record"),
+        ("a.warc.gz", b"plain", "is damaged"),
+        ("a.warc.gz", gzip.compress(b"plain"), "is not a WARC"),
+        ("a.warc", b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", "no length"),
+        ("a.warc", b"WARC/1.0\r\nContent-Length: -1\r\n\r\n", "no length"),
+        ("a.warc", b"WARC/1.0\r\nContent-Length: 999999999999999\r\n\r\nabc", "declares 999999999999999 bytes"),
+        ("a.warc", record("metadata", "a", b"abc", headers={"Content-Length": "2"}), "not by two line ends"),
+    ],
+)
+def test_what_is_no_sound_archive_is_one_clear_error(name: str, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        count_records(io.BytesIO(content), name=name)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Encoding": "gzip"}, gzip.compress(page(1))),
+        ({"Content-Encoding": "deflate"}, zlib.compress(page(1))),
+        ({"Content-Encoding": "br"}, brotli.compress(page(1))),
+        ({"Content-Encoding": "zstd"}, zstandard.compress(page(1))),
+        (
+            {"Transfer-Encoding": "chunked"},
+            b"5;a=b\r\n" + page(1)[:5] + b"\r\n%x\r\n" % len(page(1)[5:]) + page(1)[5:] + b"\r\n0\r\n\r\n",
+        ),
+        ({"Content-Length": "3"}, page(1)),
+    ],
+)
+def test_encodings_of_http_are_undone(headers: dict[str, str], body: bytes) -> None:
+    assert one(http(body, headers=headers)) == [Raw(text_of(1), "a.warc#http://a/")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Length": "9999"}, page(1)),
+        ({"Content-Encoding": "gzip"}, gzip.compress(page(1))[:-6]),
+        ({"Content-Encoding": "secret"}, page(1)),
+        ({"Transfer-Encoding": "chunked"}, b"ff\r\n" + page(1)),
+    ],
+)
+def test_a_page_that_cannot_be_read_is_counted_or_stops_with_its_address(headers: dict[str, str], body: bytes) -> None:
+    block = http(body, headers=headers)
+    assert [raw.problem for raw in one(block)] == ["unreadable_http"]
+    with pytest.raises(DataError, match=r"a\.warc record 1 \(http://a/\) is unreadable \(unreadable_http\)"):
+        one(block, read=ReadConfig())
+
+
+def test_the_servers_encoding_is_heard_and_texts_of_a_wet_file_are_documents() -> None:
+    assert one(http("<p>汉字</p>".encode("gbk"), kind="text/html; charset=gb2312"))[0].text == "汉字"
+    assert one("汉字".encode(), kind="conversion")[0].text == "汉字"
+
+
+def test_fetch_counts_the_records_and_clean_finds_each_page(tmp_path: Path) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(packed(crawl()))
+    recipe = str(write_recipe(tmp_path, tmp_path / "a.warc.gz"))
+    fetch_main([recipe])
+    fetched = current(tmp_path / "runs", "fetch")
+    assert fetched.facts["records"] == {"crawl": COUNTS}
+    assert json.loads((fetched.folder / "sources.json").read_bytes())[0]["records"] == COUNTS
+    clean_main([recipe])
+    report = json.loads((current(tmp_path / "runs", "clean").folder / "report.json").read_bytes())
+    assert report["total"]["in"]["documents"] == report["total"]["train"]["documents"] == 24
+    with pytest.raises(ConfigError, match="is a warc, not html"):
+        fetch_main([recipe, "sources.items.0.read.format=html"])
+
+
+def test_a_truncated_archive_ends_fetch_in_one_line_and_exit_66(tmp_path: Path) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(packed(crawl())[:-1])
+    finished = run_module("data", "fetch", write_recipe(tmp_path, tmp_path / "a.warc.gz"))
+    assert (finished.returncode, finished.stderr.count("\n")) == (66, 1)
+    assert finished.stderr.startswith("error: a.warc.gz is damaged")
+    assert not list((tmp_path / "runs").glob("fetch*"))
+
+
+@pytest.mark.skipif(shutil.which("wget") is None, reason="wget, which makes the crawl, is not installed")
+def test_a_real_crawl_loses_no_page(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    names = [f"{number}.html" for number in range(15)] + [f"{number}.xhtml" for number in range(15, 20)]
+    for number, name in enumerate(names):
+        (site / name).write_bytes(page(number))
+    links = "".join(f'<a href="{name}">{name}</a>' for name in [*names, "gone.html"])
+    (site / "index.html").write_text(f"<html><body><p>The index of all pages.</p>{links}</body></html>")
+    handler = partial(Quiet, directory=site)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        command = ["wget", "-q", "-r", "-l", "1", "--delete-after", "-e", "robots=off", "--warc-file=site"]
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        subprocess.run(
+            [*command, f"http://127.0.0.1:{server.server_port}/"],
+            cwd=tmp_path,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
+        server.shutdown()
+    content = (tmp_path / "site.warc.gz").read_bytes()
+    counts = count_records(io.BytesIO(content), name="site.warc.gz")
+    found = {raw.text.strip() for raw in texts(content, "site.warc.gz")}
+    assert {text_of(number) for number in range(20)} < found
+    assert (counts["response: html"], counts["response: xhtml"]) == (16, 5)
+    assert counts["response: html, status 404"] == 1
+    assert counts.total() == len(list(ArchiveIterator(io.BytesIO(content))))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A file server that knows XHTML and says nothing."""
+
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".xhtml": "application/xhtml+xml"}  # noqa: RUF012
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
