@@ -39,12 +39,12 @@ def test_the_two_commands_are_on_the_first_screen_and_in_the_makefile() -> None:
         assert f"\n{command.removeprefix('make ')}:" in makefile
 
 
-def test_every_command_works_as_written(checkout: Path, runs: Path, shared_recipe: Path, tmp_path: Path) -> None:
+def test_every_command_works_as_written(checkout: Path, runs: Path, recipe: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     ran = [command for command in COMMANDS if not command.startswith((*ELSEWHERE, ". "))]
     assert len(ran) >= 5
     for command in ran:
-        line = tiny(command, recipe=shared_recipe, runs=runs, folder=tmp_path)
+        line = tiny(command, recipe=recipe, runs=runs, folder=tmp_path)
         done = subprocess.run(
             ["bash", "-c", line],
             cwd=checkout,
