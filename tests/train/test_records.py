@@ -36,7 +36,7 @@ class Crash:
 def drawn() -> Crash:
     """A crash that nobody chose, another one every time; the test's name says which it was."""
     first, then = (Layout(random.randint(1, 4), random.choice(["zero1", "fsdp2"])) for _ in range(2))
-    return Crash(first, rank=random.randrange(first.world_size), step=random.randint(1, 10), then=then)
+    return Crash(first, rank=random.randrange(first.world_size), step=random.randint(1, 8), then=then)
 
 
 CRASHES = (
