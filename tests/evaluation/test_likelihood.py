@@ -8,29 +8,16 @@ from torch.nn import functional
 
 from core.profile import Attention
 from evaluation.likelihood import score, windows_of
-from model.config import ModelConfig
 from model.init import initialize
 from model.transformer import Transformer
+from tests.models import small_config
 
 BOS = 1
 
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    config = ModelConfig(
-        dim=32,
-        n_layers=2,
-        n_heads=4,
-        n_kv_heads=2,
-        ffn_dim=64,
-        vocab_size=100,
-        max_seq_len=64,
-        rope_theta=10000.0,
-        norm_eps=1e-5,
-        is_embedding_tied=False,
-        init_std=0.02,
-    )
-    model = Transformer(config, Attention.EXPLICIT)
+    model = Transformer(small_config(), Attention.EXPLICIT)
     initialize(model, seed=1, std=0.3)
     return model.eval().requires_grad_(False)
 
