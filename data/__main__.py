@@ -3,7 +3,7 @@
 from core.cli import Verb, main
 
 VERBS = {
-    "fetch": Verb("data.sources:main", "download the sources by pinned version and hash"),
+    "fetch": Verb("data.sources.fetch:main", "download the sources by pinned version and hash"),
     "clean": Verb("data.clean:main", "normalize, filter, deduplicate, split off the held-out documents"),
     "tokenizer": Verb("data.tokenizer:main", "train the SentencePiece tokenizer on the training split"),
     "pack": Verb("data.pack:main", "write token shards and fix the data order"),

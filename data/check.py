@@ -5,7 +5,7 @@ from core.config import RunConfig, load
 from core.errors import ConfigError
 from data.clean import CleanConfig
 from data.pack import PackConfig
-from data.sourceconfig import SourcesConfig
+from data.sources.config import SourcesConfig
 from data.tokenizer import TokenizerConfig
 
 

@@ -24,21 +24,21 @@ from core.errors import ConfigError
 from core.hashing import canonical_json
 from core.progress import Progress
 from core.seeds import derive_seed
-from data.decontaminate import DecontaminationConfig, find_contaminated, read_benchmark
 from data.documents import Document, key_of, line_of, write_documents
-from data.extract import Raw, open_members, raw_documents
-from data.filters import FilterConfig, drop_reason
-from data.fuzzy import near_duplicates
-from data.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
-from data.language import LanguageConfig, identify, language_reason, model_version
-from data.lines import LinesConfig, without_repeated
-from data.minhash import FuzzyConfig
-from data.normalize import normalize
-from data.pii import MaskConfig, count_placeholders, mask
+from data.reading.extract import Raw, open_members, raw_documents
 from data.report import DROPPED, HELDOUT, TRAIN, Balance, BenchmarkCounts, count_written, write_report
-from data.signals import Signals
-from data.sources import Source, open_sources
-from data.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
+from data.sources.fetch import Source, open_sources
+from data.steps.decontaminate import DecontaminationConfig, find_contaminated, read_benchmark
+from data.steps.filters import FilterConfig, drop_reason
+from data.steps.fuzzy import near_duplicates
+from data.steps.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
+from data.steps.language import LanguageConfig, identify, language_reason, model_version
+from data.steps.lines import LinesConfig, without_repeated
+from data.steps.minhash import FuzzyConfig
+from data.steps.normalize import normalize
+from data.steps.pii import MaskConfig, count_placeholders, mask
+from data.steps.signals import Signals
+from data.steps.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
 from data.workers import mapping
 
 STAGE = "clean"

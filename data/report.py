@@ -18,7 +18,7 @@ from core.artifact import Facts
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json
 from data.documents import read_documents
-from data.normalize import UNICODE_VERSION
+from data.steps.normalize import UNICODE_VERSION
 
 REPORT = "report.json"
 DROPPED = "dropped.jsonl"

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from data.pypi import pip_settings
+from data.sources.pypi import pip_settings
 
 Members = Mapping[str, str | bytes]
 

@@ -20,7 +20,7 @@ from core.hashing import hash_file
 from data.clean import CleanConfig, is_heldout, main
 from data.documents import Document, key_of, read_documents
 from data.report import Balance, count_written, write_report
-from data.sources import main as fetch_main
+from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module, write_recipe
 from tests.data.prose import CHINESE, ENGLISH
 

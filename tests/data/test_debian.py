@@ -9,12 +9,12 @@ import pytest
 from core.artifact import current
 from core.errors import ConfigError, DataError, RetryError
 from core.hashing import hash_file
-from data.archive import read_members
 from data.clean import main as clean_main
-from data.debian import Package, download_package
 from data.documents import read_documents
-from data.download import Attempts
-from data.sources import main as fetch_main
+from data.reading.archive import read_members
+from data.sources.debian import Package, download_package
+from data.sources.download import Attempts
+from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module
 
 TOOLS = ("apt-get", "apt-cache", "dpkg-deb")

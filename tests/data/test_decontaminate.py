@@ -7,8 +7,8 @@ import pytest
 from core.config import identity
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
-from data.decontaminate import Benchmark, DecontaminationConfig, Found, find_contaminated
 from data.documents import Document, key_of
+from data.steps.decontaminate import Benchmark, DecontaminationConfig, Found, find_contaminated
 
 
 def words(start: int, stop: int) -> str:

@@ -10,8 +10,8 @@ import pytest
 import zstandard
 
 from core.errors import ConfigError, DataError
-from data.archive import read_members
-from data.extract import Format, OnError, Raw, ReadConfig, Split, raw_documents
+from data.reading.archive import read_members
+from data.reading.extract import Format, OnError, Raw, ReadConfig, Split, raw_documents
 from tests.data.index import make_sdist, make_wheel
 
 LINES = "".join(json.dumps({"text": f"text {number} é" * 40, "n": number}) + "\n" for number in range(2000)).encode()

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import ConfigError
-from data.filters import FilterConfig, digit_frac, drop_reason, repeated_line_frac, symbol_frac
+from data.steps.filters import FilterConfig, digit_frac, drop_reason, repeated_line_frac, symbol_frac
 from tests.data.prose import CHINESE, ENGLISH, JAPANESE
 
 GOOD = "A sound paragraph of plain words, written in 1998, that says what it has to say and then comes to its end."

@@ -3,8 +3,8 @@ import random
 import pytest
 
 from data.documents import Document, key_of
-from data.fuzzy import Components, join, near_duplicates
-from data.minhash import FuzzyConfig
+from data.steps.fuzzy import Components, join, near_duplicates
+from data.steps.minhash import FuzzyConfig
 
 CONFIG = FuzzyConfig(is_on=True)
 # One row a band: almost every pair that shares anything is a candidate, so only the verifier decides.

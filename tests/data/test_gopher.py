@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from core.errors import ConfigError
-from data.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
-from data.signals import Signals
+from data.steps.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
+from data.steps.signals import Signals
 from tests.data.prose import CHINESE, ENGLISH, JAPANESE
 
 OPEN = RepetitionConfig(

@@ -3,8 +3,8 @@ import codecs
 import pytest
 
 from core.errors import DataError
-from data.extract import OnError, Raw, ReadConfig
-from data.html import EXTRACTOR, as_html, decode_page, page_text, xml_text
+from data.reading.extract import OnError, Raw, ReadConfig
+from data.reading.html import EXTRACTOR, as_html, decode_page, page_text, xml_text
 from tests.data.test_extract import PACKED, texts
 
 PROSE = "A paragraph of the main text, long enough that a rule which looks for prose will not take it for a menu. " * 3

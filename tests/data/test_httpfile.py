@@ -9,9 +9,9 @@ import pytest
 from core.artifact import current
 from core.errors import ConfigError, DataError, RetryError
 from data.clean import main as clean_main
-from data.download import Attempts
-from data.httpfile import Clock, Link, Manners, Web
-from data.sources import main as fetch_main
+from data.sources.download import Attempts
+from data.sources.fetch import main as fetch_main
+from data.sources.httpfile import Clock, Link, Manners, Web
 from tests.conftest import run_module
 from tests.data.flaky import Site, serving
 from tests.data.index import make_wheel

@@ -2,7 +2,7 @@ import pytest
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from core.errors import ConfigError
-from data.language import UNDETERMINED, LanguageConfig, classify, identify, language_reason, languages
+from data.steps.language import UNDETERMINED, LanguageConfig, classify, identify, language_reason, languages
 
 PROSE = {
     "en": "The ship had been at sea for eleven days when the captain first saw the light of the distant town.",

@@ -4,7 +4,7 @@ import pytest
 
 from core.errors import ConfigError
 from data.documents import Document, key_of
-from data.lines import LinesConfig, Part, without_repeated
+from data.steps.lines import LinesConfig, Part, without_repeated
 
 MENU = "Home | Products | About us | Contact | Imprint"
 CONFIG = LinesConfig(is_on=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.errors import ConfigError
-from data.minhash import FuzzyConfig, Permutations, bands_of, jaccard_reaches, shingles_of, signature
+from data.steps.minhash import FuzzyConfig, Permutations, bands_of, jaccard_reaches, shingles_of, signature
 
 WORDS = [f"word{number}" for number in range(400)]
 

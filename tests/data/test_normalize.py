@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from data.normalize import normalize
+from data.steps.normalize import normalize
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
-from data.normalize import normalize
-from data.pii import IBAN_LENGTHS, PLACEHOLDERS, MaskConfig, mask, passes_luhn
+from data.steps.normalize import normalize
+from data.steps.pii import IBAN_LENGTHS, PLACEHOLDERS, MaskConfig, mask, passes_luhn
 
 ALL = MaskConfig(email=True, iban=True, card=True, ip=True, phone=True)
 

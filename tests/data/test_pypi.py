@@ -6,8 +6,8 @@ import pytest
 
 from core.errors import ConfigError, DataError, RetryError
 from core.hashing import hash_file
-from data.download import Attempts
-from data.pypi import Release, download, pip_settings
+from data.sources.download import Attempts
+from data.sources.pypi import Release, download, pip_settings
 from tests.data.index import Index, make_sdist, serving
 
 FILE = "corpus-1.0.tar.gz"

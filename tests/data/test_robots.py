@@ -1,6 +1,6 @@
 import pytest
 
-from data.robots import parse_robots
+from data.sources.robots import parse_robots
 
 TEXT = """\
 # a comment

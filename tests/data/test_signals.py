@@ -1,4 +1,4 @@
-from data.signals import Signals, repeated
+from data.steps.signals import Signals, repeated
 from tests.data.prose import CHINESE, ENGLISH, JAPANESE
 
 

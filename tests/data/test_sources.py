@@ -13,8 +13,8 @@ from core.artifact import Artifact, current
 from core.codetree import ROOT
 from core.config import load
 from core.errors import ConfigError, DataError
-from data.sourceconfig import SourcesConfig
-from data.sources import main, open_sources
+from data.sources.config import SourcesConfig
+from data.sources.fetch import main, open_sources
 from tests.conftest import run_module
 from tests.data.index import Index, make_sdist, make_wheel, serving
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import DataError
-from data.extract import OnError, Raw, ReadConfig
+from data.reading.extract import OnError, Raw, ReadConfig
 from tests.data.test_extract import PACKED, texts
 
 DROP = ReadConfig(on_error=OnError.DROP)

@@ -18,9 +18,9 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from core.artifact import current
 from core.errors import ConfigError, DataError
 from data.clean import main as clean_main
-from data.extract import OnError, Raw, ReadConfig
-from data.sources import main as fetch_main
-from data.warc import count_records
+from data.reading.extract import OnError, Raw, ReadConfig
+from data.reading.warc import count_records
+from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module
 from tests.data.crawl import crawl, http, packed, page, record, text_of
 from tests.data.test_extract import texts

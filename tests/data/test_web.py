@@ -1,8 +1,8 @@
 import pytest
 
 from core.errors import ConfigError
-from data.signals import Signals
-from data.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
+from data.steps.signals import Signals
+from data.steps.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
 from tests.data.prose import CHINESE, ENGLISH, JAPANESE
 
 FIVE = "\n".join(f"This is sentence number {number}." for number in range(5))

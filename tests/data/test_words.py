@@ -1,4 +1,4 @@
-from data.words import unspaced_letters, words_of
+from data.steps.words import unspaced_letters, words_of
 
 
 def test_words_are_cut_at_spaces_and_punctuation() -> None:

@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 from core.config import PLACEMENT, placement
 from core.errors import ConfigError
-from data.debian import Package
-from data.download import Attempts
-from data.extract import Format, ReadConfig
-from data.httpfile import Link, Manners
-from data.pypi import Release
+from data.reading.extract import Format, ReadConfig
+from data.sources.debian import Package
+from data.sources.download import Attempts
+from data.sources.httpfile import Link, Manners
+from data.sources.pypi import Release
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")

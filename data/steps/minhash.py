@@ -3,9 +3,9 @@
 Broder 1997 (permuted minima) and Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (banding). The
 defaults are FineWeb's: 5-grams, 112 permutations in 14 bands of 8 rows (Penedo et al. 2024, arXiv:2406.17557,
 section 3.4), under which a pair of Jaccard similarity 0.75 shares a band with probability 0.77, and one of 0.85 with
-0.99. Where we differ: candidates are verified by their exact similarity (data/fuzzy.py), since of the pairs that share
-a band more than half may be no near-duplicates; words of scripts without spaces are single letters (data/words.py);
-a permutation is a multiplication, an addition and a shift of 64-bit integers, not a modulus by a Mersenne prime.
+0.99. Where we differ: candidates are verified by their exact similarity (data/steps/fuzzy.py), since of the pairs that
+share a band more than half may be no near-duplicates; words of scripts without spaces are single letters
+(data/steps/words.py); a permutation is a multiplication, an addition and a shift of 64-bit integers, not a modulus by a Mersenne prime.
 
 All arithmetic is in integers modulo 2^64, so the bits are equal on every machine.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.seeds import random_bytes
-from data.words import words_of
+from data.steps.words import words_of
 
 Hashes = NDArray[np.uint64]
 

@@ -27,15 +27,15 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load
 from core.errors import DataError
 from core.hashing import canonical_json, hash_file, hash_value
-from data.archive import read_members
-from data.debian import download_package
-from data.download import is_kept
-from data.extract import Format, OnError, ReadConfig, Split
-from data.html import EXTRACTOR
-from data.httpfile import Web
-from data.pypi import download
-from data.sourceconfig import ARCHIVES, LOCAL, Kind, SourceConfig, SourcesConfig, is_archive
-from data.warc import count_records
+from data.reading.archive import read_members
+from data.reading.extract import Format, OnError, ReadConfig, Split
+from data.reading.html import EXTRACTOR
+from data.reading.warc import count_records
+from data.sources.config import ARCHIVES, LOCAL, Kind, SourceConfig, SourcesConfig, is_archive
+from data.sources.debian import download_package
+from data.sources.download import is_kept
+from data.sources.httpfile import Web
+from data.sources.pypi import download
 
 STAGE = "fetch"
 INDEX = "sources.json"

@@ -21,8 +21,8 @@ import urllib3
 
 from core.errors import ConfigError, DataError, RetryError
 from core.progress import Progress
-from data.download import Attempts, keep
-from data.robots import Robots, parse_robots
+from data.sources.download import Attempts, keep
+from data.sources.robots import Robots, parse_robots
 
 AGENT = "wholegrain"
 READ_BYTES = 1 << 14

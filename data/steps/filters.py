@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
-from data.words import unspaced_letters, words_of
+from data.steps.words import unspaced_letters, words_of
 
 EMPTY = "empty"
 

@@ -25,8 +25,8 @@ import brotli
 import zstandard
 
 from core.errors import DataError
-from data.compression import plain_blocks
-from data.html import is_page
+from data.reading.compression import plain_blocks
+from data.reading.html import is_page
 
 LINE_BYTES = 1 << 16
 HTML_TYPES = {"text/html": "html", "application/xhtml+xml": "xhtml"}

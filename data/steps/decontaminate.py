@@ -3,7 +3,7 @@
 A document is dropped if it shares a word n-gram with a record of a benchmark (Brown et al. 2020, arXiv:2005.14165,
 appendix C: 13-grams, letter case and punctuation aside; records of fewer words are looked for whole, from 8 words on;
 n-grams that more than 10 documents of the corpus hold are common phrases and no evidence). Where we differ: the whole
-document goes, not 200 characters around the find; a letter of a script without spaces is a word (data/words.py).
+document goes, not 200 characters around the find; a letter of a script without spaces is a word (data/steps/words.py).
 
 The files are JSON lines and pinned by hash, so that the result follows from the recipe; where they lie is placement.
 """
@@ -22,8 +22,8 @@ from core.config import placement
 from core.errors import ConfigError, DataError
 from core.hashing import sha256_hex
 from data.documents import Document
-from data.minhash import Hashes, shingles_of
-from data.words import words_of
+from data.steps.minhash import Hashes, shingles_of
+from data.steps.words import words_of
 from data.workers import mapping
 
 

@@ -1,7 +1,7 @@
 """Cuts what is in files and in members of archives into raw documents, by their format.
 
 Text formats are txt, jsonl, json, csv and tsv; pages are html, xhtml and other xml; parquet is a table; a warc is a
-crawl, of which every page is a document. Each may be compressed (data/compression.py).
+crawl, of which every page is a document. Each may be compressed (data/reading/compression.py).
 """
 
 import io
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from core.errors import ConfigError, DataError
-from data.archive import read_members
-from data.compression import bare_name, plain_blocks
-from data.html import decode_page, is_page, page_text, xml_text
-from data.tables import Row, csv_rows, parquet_rows
-from data.warc import read_record, records
+from data.reading.archive import read_members
+from data.reading.compression import bare_name, plain_blocks
+from data.reading.html import decode_page, is_page, page_text, xml_text
+from data.reading.tables import Row, csv_rows, parquet_rows
+from data.reading.warc import read_record, records
 
 
 class Format(Enum):

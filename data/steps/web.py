@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
-from data.signals import Signals, repeated
-from data.words import unspaced_letters
+from data.steps.signals import Signals, repeated
+from data.steps.words import unspaced_letters
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _SENTENCE_END = re.compile("[.!?]+[\"'”\u2019)]*(?=\\s|$)|[。\uff01\uff1f\uff0e｡]+")

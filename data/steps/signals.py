@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data.words import WORD, unspaced_letters
+from data.steps.words import WORD, unspaced_letters
 
 LETTERS_PER_WORD = 2
 _TOKEN = re.compile(rf"{WORD}|-+|=+|\.+|\*+|#+|~+|[^\w\s]")

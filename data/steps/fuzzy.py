@@ -16,7 +16,7 @@ from functools import cache, partial
 from itertools import combinations
 
 from data.documents import Document
-from data.minhash import FuzzyConfig, Hashes, Permutations, bands_of, jaccard_reaches, shingles_of
+from data.steps.minhash import FuzzyConfig, Hashes, Permutations, bands_of, jaccard_reaches, shingles_of
 from data.workers import mapping
 
 

@@ -1,15 +1,15 @@
 """The rules of Gopher against repetition and for quality (Rae et al. 2021, arXiv:2112.11446, appendix A.1, table A1).
 
-Where we differ: words are told from punctuation and counted in scripts without spaces as data/signals.py says, and the
-rules on the length of words and on stop words leave texts that are mostly in such scripts alone; a document is dropped
-above a threshold, not at it. Repeated n-grams are counted from the second occurrence on, from left to right, as
+Where we differ: words are told from punctuation and counted in scripts without spaces as data/steps/signals.py says,
+and the rules on the length of words and on stop words leave texts that are mostly in such scripts alone; a document is
+dropped above a threshold, not at it. Repeated n-grams are counted from the second occurrence on, from left to right, as
 datatrove counts them; the paper does not say whether the first occurrence counts.
 """
 
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
-from data.signals import Signals, repeated
+from data.steps.signals import Signals, repeated
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 BULLETS = ("•", "-", "*", "‣", "◦", "·")

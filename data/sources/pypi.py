@@ -38,7 +38,7 @@ from requests.exceptions import (
 
 from core.errors import ConfigError, DataError, RetryError
 from core.progress import Progress
-from data.download import Attempts, keep
+from data.sources.download import Attempts, keep
 
 TIMEOUT_S = (15.0, 60.0)
 PASSING_STATUS = (408, 425, 429)

@@ -2,8 +2,8 @@
 
 apt is the machine's own, with its sources, proxies and keys; APT_CONFIG names another configuration, as apt does it
 (the tests have a repository of their own there). Its messages may hold an address with a password: none is shown.
-The package is read as an archive (data/archive.py); the evidence for its licence is its copyright file (Debian Policy
-12.5). A mirror drops a version when the next one comes: what is pinned here may be gone in a month.
+The package is read as an archive (data/reading/archive.py); the evidence for its licence is its copyright file (Debian
+Policy 12.5). A mirror drops a version when the next one comes: what is pinned here may be gone in a month.
 """
 
 import os
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigError, DataError, RetryError
-from data.download import Attempts, keep
+from data.sources.download import Attempts, keep
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?")
 VERSION = re.compile(r"[0-9][A-Za-z0-9.+:~-]*")

@@ -16,7 +16,7 @@ from typing import IO
 import zstandard
 
 from core.errors import DataError
-from data.compression import READ_BYTES, plain_blocks
+from data.reading.compression import READ_BYTES, plain_blocks
 
 AR = b"!<arch>\n"
 DAMAGED = (EOFError, OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)

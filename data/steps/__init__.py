@@ -1,0 +1,1 @@
+"""What is done to documents: normal form, rules, languages, masking, near-duplicates, decontamination."""
