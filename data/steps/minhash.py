@@ -5,7 +5,8 @@ defaults are FineWeb's: 5-grams, 112 permutations in 14 bands of 8 rows (Penedo 
 section 3.4), under which a pair of Jaccard similarity 0.75 shares a band with probability 0.77, and one of 0.85 with
 0.99. Where we differ: candidates are verified by their exact similarity (data/steps/fuzzy.py), since of the pairs that
 share a band more than half may be no near-duplicates; words of scripts without spaces are single letters
-(data/steps/words.py); a permutation is a multiplication, an addition and a shift of 64-bit integers, not a modulus by a Mersenne prime.
+(data/steps/words.py); a permutation is a multiplication, an addition and a shift of 64-bit integers, not a modulus by
+a Mersenne prime.
 
 All arithmetic is in integers modulo 2^64, so the bits are equal on every machine.
 """
