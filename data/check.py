@@ -4,7 +4,7 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
 from core.errors import ConfigError
 from data.clean import CleanConfig
-from data.pack import PackConfig
+from data.packconfig import PackConfig
 from data.sources.config import SourcesConfig
 from data.tokenizer import TokenizerConfig
 

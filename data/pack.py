@@ -12,7 +12,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import groupby, islice
@@ -25,39 +24,20 @@ import numpy as np
 
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
-from core.config import RunConfig, identity, load, placement
+from core.config import RunConfig, identity, load
 from core.errors import ConfigError, DataError, RetryError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.notes import die_with_parent
 from core.progress import Progress
 from data.documents import Document, read_documents
 from data.loader import RECORD
-from data.mixture import Phase, check_phases
 from data.order import FORMAT, order_of, vectors
+from data.packconfig import PackConfig
 from data.shards import Sidecar, Tokens, token_type, write_shards
 from data.tokenizer import MODEL, Tokenizer, bytes_per_token, training_files
 
 BATCH_DOCUMENTS = 64
 BATCHES_AHEAD = 4  # for each worker: enough to keep it busy, little enough to keep in memory
-
-
-@dataclass(kw_only=True, slots=True)
-class PackConfig:
-    """Section `pack`: weights are integers; a source without one is left out. A window is seq_len + 1 tokens."""
-
-    seed: int
-    seq_len: int
-    weights: dict[str, int]
-    shard_tokens: int = 1 << 26
-    workers: int = placement(1)
-
-    def __post_init__(self) -> None:
-        for name in ("seq_len", "shard_tokens", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"pack.{name} is {getattr(self, name)}; give at least 1")
-        if not self.weights or min(self.weights.values()) < 1:
-            raise ConfigError(f"pack.weights is {self.weights}; give sources with integers of 1 or more")
-        check_phases([Phase(start=0, weights=tuple(self.weights.values()))])
 
 
 def main(arguments: list[str]) -> None:

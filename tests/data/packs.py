@@ -6,7 +6,8 @@ from pathlib import Path
 from core.artifact import Artifact, build, plan
 from core.seeds import random_bytes
 from data.documents import Document, key_of, write_documents
-from data.pack import PackConfig, describe, write_order
+from data.pack import describe, write_order
+from data.packconfig import PackConfig
 from data.shards import write_shards
 
 VOCAB_SIZE = 512

@@ -15,7 +15,8 @@ from core.artifact import Artifact, open_artifact
 from core.errors import ConfigError, DataError, RetryError
 from data.documents import read_documents, write_documents
 from data.loader import Loader
-from data.pack import PackConfig, encode_all, in_key_order
+from data.pack import encode_all, in_key_order
+from data.packconfig import PackConfig
 from data.shards import document_ends
 from data.tokenizer import Tokenizer, TokenizerConfig, train
 from tests.conftest import run_module, sentence, write_recipe
