@@ -1,7 +1,7 @@
 """Stage pack: documents become token shards, and the data order is fixed.
 
-Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, and `order.json`: all that
-decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`; documents stand in the
+Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, their documents' keys, and
+`order.json`: all that decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`; documents stand in the
 order of their keys, so neither the number of document shards nor of workers leaves a trace.
 """
 
@@ -29,6 +29,7 @@ from core.errors import ConfigError, DataError, RetryError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.notes import die_with_parent
 from core.progress import Progress
+from data.corpus.keys import write_keys
 from data.documents import Document, read_documents
 from data.loader import RECORD
 from data.order import FORMAT, order_of, vectors
@@ -72,6 +73,7 @@ def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, config: PackCo
         sidecars[source] = write_shards(
             aside, source, tokens, vocab_size=opened.vocab_size, shard_tokens=config.shard_tokens
         )
+        write_keys(aside, (document.key for document in in_key_order(files[source])), sidecars[source])
     sources = [describe(source, listed, seq_len=config.seq_len) for source, listed in sidecars.items()]
     vocabulary = {
         "bos_id": opened.bos_id,
