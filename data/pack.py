@@ -1,8 +1,8 @@
 """Stage pack: documents become token shards, and the data order is fixed.
 
 Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, their documents' keys, and
-`order.json`: all that decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`; documents stand in the
-order of their keys, so neither the number of document shards nor of workers leaves a trace.
+`order.json`: all that decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`;
+documents stand in the order of their keys, so neither the number of document shards nor of workers leaves a trace.
 """
 
 import heapq
@@ -24,15 +24,16 @@ import numpy as np
 
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
-from core.config import RunConfig, identity, load
+from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError, DataError, RetryError
-from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
+from core.hashing import hash_file
 from core.notes import die_with_parent
 from core.progress import Progress
 from data.corpus.keys import write_keys
+from data.course import Course, plan_course
 from data.documents import Document, read_documents
-from data.loader import RECORD
-from data.order import FORMAT, order_of, vectors
+from data.limits import check_run
+from data.orderfile import describe, write_order
 from data.packconfig import PackConfig
 from data.shards import Sidecar, Tokens, token_type, write_shards
 from data.tokenizer import MODEL, Tokenizer, bytes_per_token, training_files
@@ -45,25 +46,31 @@ def main(arguments: list[str]) -> None:
     """Verb `pack`: make the artifact of stage pack and write its folder to standard output."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m data pack")
     run = load(recipe, "run", RunConfig, overrides)
-    config = load(recipe, "pack", PackConfig, overrides)
+    course = plan_course(load(recipe, "pack", PackConfig, overrides), resolve(recipe, overrides))
     inputs = {stage: current(run.inputs_folder, stage) for stage in ("clean", "tokenizer")}
     # how a model encodes may change with the library, so its version belongs to the key
     wanted = plan(
         "pack",
         folder="data",
         out=run.out_folder,
-        config={**identity(config), "sentencepiece": version("sentencepiece")},
+        config={**identity(course.config), **course.facts, "sentencepiece": version("sentencepiece")},
         inputs=inputs,
     )
-    artifact = build(wanted, lambda aside: write_pack(aside, inputs["clean"], inputs["tokenizer"], config))
+    artifact = build(wanted, lambda aside: write_pack(aside, inputs["clean"], inputs["tokenizer"], course))
     sys.stdout.write(f"{artifact.folder}\n")
 
 
-def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, config: PackConfig) -> Facts:
-    """Write shards and order.json, and return the facts."""
+def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, course: Course) -> Facts:
+    """Write shards and order.json, and return the facts.
+
+    Raises ConfigError if the run that section train asks for wants more of the sources than section pack allows.
+    """
+    config = course.config
     available = training_files(clean.folder)
-    files = choose_files(available, config.weights)
+    files = choose_files(available, config.sources)
     model = tokenizer.folder / MODEL
+    if course.parent:
+        course.parent.check_tokenizer(hash_file(model))
     opened = Tokenizer.open(model)
     text_bytes: Counter[str] = Counter()
     documents = _counted(files, text_bytes)
@@ -81,44 +88,28 @@ def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, config: PackCo
         "vocab_size": opened.vocab_size,
         "tokenizer_sha256": hash_file(model),
     }
-    root = write_order(aside, config, sources, vocabulary=vocabulary)
+    record = {**vocabulary, **course.record(sources)}
+    if course.run:
+        check_run(record, samples=course.run.samples)
+    if course.parent:
+        course.parent.take_shards(aside)
+    root = write_order(aside, record)
     facts = _facts(sources, text_bytes, seq_len=config.seq_len)
     return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
 
 
-def write_order(
-    folder: Path, config: PackConfig, sources: Sequence[Mapping[str, Any]], *, vocabulary: Mapping[str, Any]
-) -> str:
-    """Write order.json, which fixes what every step sees, and return its SHA-256, the data root.
-
-    `vocabulary` has bos_id, eos_id, vocab_size and tokenizer_sha256.
-    """
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "seed": config.seed,
-        "seq_len": config.seq_len,
-        **vocabulary,
-        "phases": [{"start": 0, "weights": config.weights}],
-        "sources": sources,
-    }
-    record["vectors"] = vectors(order_of(record))
-    content = canonical_json({**record, "seal": hash_value(record)})
-    (folder / RECORD).write_bytes(content)
-    return sha256_hex(content)
-
-
-def choose_files(available: Mapping[str, list[Path]], weights: Mapping[str, int]) -> dict[str, list[Path]]:
+def choose_files(available: Mapping[str, list[Path]], wanted: Iterable[str]) -> dict[str, list[Path]]:
     """The document shards of the sources that have a weight, in the order of their names.
 
     Raises ConfigError if a weight names a source that is not there.
     """
-    unknown = sorted(weights.keys() - available.keys())
+    unknown = sorted(set(wanted) - available.keys())
     if unknown:
         raise ConfigError(
             f"pack.weights names {', '.join(unknown)}, of which there are no training documents; "
             f"there are {', '.join(sorted(available))}"
         )
-    return {source: available[source] for source in sorted(weights)}
+    return {source: available[source] for source in sorted(wanted)}
 
 
 def in_key_order(paths: Sequence[Path]) -> Iterator[Document]:
@@ -197,25 +188,6 @@ def _encode(model: Path, documents: Sequence[tuple[str, str]]) -> list[tuple[str
 @cache
 def _tokenizer(model: Path) -> Tokenizer:
     return Tokenizer.open(model)
-
-
-def describe(source: str, sidecars: Sequence[Sidecar], *, seq_len: int) -> dict[str, Any]:
-    """A source as order.json lists it. Raises DataError if its tokens do not fill one window."""
-    tokens = sum(sidecar["tokens"] for sidecar in sidecars)
-    windows = (tokens - 1) // seq_len
-    if windows < 1:
-        raise DataError(
-            f"source {source} has {tokens} tokens, fewer than one window of {seq_len + 1}; "
-            "take it out of pack.weights, or lower pack.seq_len"
-        )
-    return {
-        "name": source,
-        "tokens": tokens,
-        "documents": sum(sidecar["documents"] for sidecar in sidecars),
-        "windows": windows,
-        "unused_tokens": tokens - 1 - windows * seq_len,
-        "shards": list(sidecars),
-    }
 
 
 def _facts(sources: Sequence[Mapping[str, Any]], text_bytes: Counter[str], *, seq_len: int) -> dict[str, Any]:
