@@ -1,0 +1,159 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.artifact import list_files
+from core.codetree import ROOT
+from core.errors import ConfigError, DataError, ProjectError, RetryError
+from data.engine import run_tasks
+from data.engineconfig import EngineConfig, Executor
+from tests.data.engine_steps import Faulty, Square
+
+TASKS = 7
+DEADLINE_S = 60
+
+
+def local(workers: int) -> EngineConfig:
+    return EngineConfig(executor=Executor.LOCAL, workers=workers)
+
+
+def square(folder: Path, *, workers: int = 1, identity: str = "one") -> list[Path]:
+    step = Square(log=folder.parent / "log")
+    return run_tasks(step, tasks=TASKS, folder=folder, identity=identity, engine=local(workers))
+
+
+def done_in(folder: Path) -> list[int]:
+    """The tasks that were really done, as often as they were."""
+    log = folder.parent / "log"
+    return sorted(int(line.split()[0]) for line in log.read_text().splitlines())
+
+
+def results(folders: list[Path]) -> list[object]:
+    return [list_files(folder) for folder in folders]
+
+
+def test_any_number_of_workers_gives_the_same_files(tmp_path: Path) -> None:
+    found = {}
+    for workers in (1, 2, 3):
+        (tmp_path / str(workers)).mkdir()
+        found[workers] = square(tmp_path / str(workers) / "work", workers=workers)
+        processes = {line.split()[1] for line in (tmp_path / str(workers) / "log").read_text().splitlines()}
+        assert (processes == {str(os.getpid())}) == (workers == 1)
+    assert results(found[1]) == results(found[2]) == results(found[3])
+    assert [(folder / "deep" / "square.txt").read_text() for folder in found[3]] == [str(n * n) for n in range(TASKS)]
+    assert [folder.name for folder in found[1]] == [f"{task:05d}" for task in range(TASKS)]
+
+
+def test_what_is_done_is_kept_and_what_is_not_is_done(tmp_path: Path) -> None:
+    folders = square(tmp_path / "work")
+    first = results(folders)
+    (folders[2] / "deep" / "square.txt").write_text("5")
+    (folders[4] / "done.json").unlink()
+    (folders[5] / "deep" / "stranger").touch()
+    (tmp_path / "log").unlink()
+    assert results(square(tmp_path / "work", workers=2)) == first
+    assert done_in(tmp_path / "work") == [2, 4, 5]
+    (tmp_path / "log").unlink()
+    square(tmp_path / "work")
+    assert not (tmp_path / "log").exists()
+
+
+def test_another_identity_or_number_of_tasks_keeps_nothing(tmp_path: Path) -> None:
+    square(tmp_path / "work")
+    square(tmp_path / "work", identity="two")
+    assert done_in(tmp_path / "work") == sorted([*range(TASKS), *range(TASKS)])
+    run_tasks(Square(log=tmp_path / "log"), tasks=2, folder=tmp_path / "work", identity="two", engine=local(1))
+    assert done_in(tmp_path / "work").count(0) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_a_task_comes_out_as_it_is_and_others_are_kept(
+    tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    step = Faulty(log=tmp_path / "log", at=3, how="data")
+    with pytest.raises(DataError, match=r"^page 7 of crawl\.warc is cut off; fetch it again$"):
+        run_tasks(step, tasks=4, folder=tmp_path / "work", identity="x", engine=local(workers))
+    assert "Traceback" not in capfd.readouterr().err
+    assert not (tmp_path / "work" / "00003").exists()
+    healed = Faulty(log=tmp_path / "log", at=-1, how="")
+    run_tasks(healed, tasks=4, folder=tmp_path / "work", identity="x", engine=local(workers))
+    assert [done_in(tmp_path / "work").count(task) for task in (0, 3)] == [1, 2]
+
+
+def test_a_killed_worker_is_a_fault_of_the_moment(tmp_path: Path) -> None:
+    step = Faulty(log=tmp_path / "log", at=2, how="kill")
+    with pytest.raises(RetryError, match=r"task 2 of faulty was killed by SIGKILL.*run the same command again"):
+        run_tasks(step, tasks=5, folder=tmp_path / "work", identity="x", engine=local(2))
+
+
+def test_a_bug_in_a_step_is_no_error_of_the_user(tmp_path: Path) -> None:
+    step = Faulty(log=tmp_path / "log", at=2, how="bug")
+    with pytest.raises(ValueError, match="a slip of ours"):
+        run_tasks(step, tasks=3, folder=tmp_path / "one", identity="x", engine=local(1))
+    with pytest.raises(ProjectError, match="task 2 of faulty crashed"):
+        run_tasks(step, tasks=3, folder=tmp_path / "two", identity="x", engine=local(2))
+
+
+PARENT = """
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from data.engine import run_tasks
+from data.engineconfig import EngineConfig
+from tests.data.engine_steps import Waiting
+folder = Path(sys.argv[1])
+if __name__ == "__main__":
+    run_tasks(Waiting(log=folder / "log"), tasks=4, folder=folder / "work", identity="x",
+              engine=EngineConfig(workers=int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_launcher(tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", tmp_path, "2"], env=environment)
+    log = tmp_path / "log"
+    until(lambda: log.exists() and len(log.read_text().splitlines()) == 4)
+    workers = {int(line.split()[1]) for line in log.read_text().splitlines()}
+    parent.send_signal(how)
+    assert parent.wait(DEADLINE_S) == -how
+    until(lambda: not any(is_running(pid) for pid in workers))
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_datatrove_and_progress_leave_the_console_with_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    square(tmp_path / "work", workers=2)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert [line.startswith(f"square {TASKS}/{TASKS} tasks") for line in told.err.splitlines()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [({"workers": 0}, "data.workers is 0")],
+)
+def test_settings_out_of_range_are_refused(field: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EngineConfig(**field)  # type: ignore[arg-type]
