@@ -1,9 +1,9 @@
 """Verb check: loads every section of a recipe that data/ reads, so that a mistake costs a second and not a day."""
 
 from core.cli import recipe_and_overrides
-from core.config import RunConfig, load
-from core.errors import ConfigError
+from core.config import RunConfig, load, resolve
 from data.clean import CleanConfig
+from data.course import plan_course
 from data.packconfig import PackConfig
 from data.sources.config import SourcesConfig
 from data.tokenizer import TokenizerConfig
@@ -17,9 +17,6 @@ def main(arguments: list[str]) -> None:
     load(recipe, "clean", CleanConfig, overrides)
     load(recipe, "tokenizer", TokenizerConfig, overrides)
     pack = load(recipe, "pack", PackConfig, overrides)
-    strange = sorted(set(pack.weights) - {item.name for item in sources.items})
-    if strange:
-        raise ConfigError(
-            f"recipe {recipe}: pack.weights has {strange[0]}, which is no source; "
-            f"the sources are {', '.join(item.name for item in sources.items)}"
-        )
+    course = plan_course(pack, resolve(recipe, overrides))
+    course.check_sources([item.name for item in sources.items])
+    course.check_end()

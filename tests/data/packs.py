@@ -5,8 +5,10 @@ from pathlib import Path
 
 from core.artifact import Artifact, build, plan
 from core.seeds import random_bytes
+from data.corpus.keys import write_keys
+from data.course import plan_course
 from data.documents import Document, key_of, write_documents
-from data.pack import describe, write_order
+from data.orderfile import describe, write_order
 from data.packconfig import PackConfig
 from data.shards import write_shards
 
@@ -50,13 +52,22 @@ def generated_tokens(source: str, *, documents: int) -> list[list[int]]:
     return tokens
 
 
-def write_pack(folder: Path, config: PackConfig, *, documents: Mapping[str, int]) -> Path:
-    """A pack of generated tokens with a number of documents in each source; returns its folder."""
+def write_pack(
+    folder: Path, config: PackConfig, *, documents: Mapping[str, int], train: Mapping[str, int] | None = None
+) -> Path:
+    """A pack of generated tokens with a number of documents in each source; returns its folder.
+
+    `train` is section train of the recipe; the shards of a parent are taken over.
+    """
+    course = plan_course(config, {"train": train} if train else {})
     folder.mkdir(parents=True)
     sources = []
     for source, count in sorted(documents.items()):
         tokens = generated_tokens(source, documents=count)
         sidecars = write_shards(folder, source, tokens, vocab_size=VOCAB_SIZE, shard_tokens=config.shard_tokens)
+        write_keys(folder, (key_of(f"{source} {number}") for number in range(count)), sidecars)
         sources.append(describe(source, sidecars, seq_len=config.seq_len))
-    write_order(folder, config, sources, vocabulary=VOCABULARY)
+    if course.parent:
+        course.parent.take_shards(folder)
+    write_order(folder, {**VOCABULARY, **course.record(sources)})
     return folder
