@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 # Sections of the recipe: the stage whose identity configuration covers each.
-SECTION_STAGE = {"sources": "fetch", "clean": "clean", "tokenizer": "tokenizer", "pack": "pack"}
+SECTION_STAGE = {"sources": "fetch", "data": "clean", "clean": "clean", "tokenizer": "tokenizer", "pack": "pack"}
 SECTION_STAGE |= {"evaluate": "evaluate", "export": "export"}
 TRAIN_SECTIONS = ("model", "profile", "train")
 
