@@ -7,6 +7,8 @@ VERBS = {
     "clean": Verb("data.clean:main", "normalize, filter, deduplicate, split off the held-out documents"),
     "tokenizer": Verb("data.tokenizer:main", "train the SentencePiece tokenizer on the training split"),
     "pack": Verb("data.pack:main", "write token shards and fix the data order"),
+    "pin": Verb("data.sources.pin:main", "print the hashes that the sources of a recipe should have"),
+    "plan": Verb("data.plan:main", "say what a run will take of every source, and refuse what cannot be"),
     "digests": Verb("data.digests:main", "print the digest of the token ids of every step"),
     "to-parquet": Verb("data.parquet:export_main", "write document shards as Parquet, through datasets"),
     "from-parquet": Verb("data.parquet:import_main", "read Parquet into document shards, through datasets"),

@@ -83,9 +83,7 @@ def open_parent(base: BaseConfig, *, seq_len: int) -> Parent:
     what the parent cannot give.
     """
     if base.order == Path():
-        raise ConfigError(
-            f"pack.base.order is not given; name its order.json (SHA-256 {base.sha256}) in its run or bundle"
-        )
+        raise ConfigError(f"pack.base.order is not given; name the order.json of the parent, SHA-256 {base.sha256}")
     record, root = read_record(base.order.parent, name=base.order.name)
     if root != base.sha256:
         raise DataError(
