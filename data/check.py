@@ -4,6 +4,7 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, load, resolve
 from data.clean import CleanConfig
 from data.course import plan_course
+from data.engineconfig import EngineConfig
 from data.packconfig import PackConfig
 from data.sources.config import SourcesConfig
 from data.tokenizer import TokenizerConfig
@@ -14,6 +15,7 @@ def main(arguments: list[str]) -> None:
     recipe, overrides = recipe_and_overrides(arguments, "python -m data check")
     load(recipe, "run", RunConfig, overrides)
     sources = load(recipe, "sources", SourcesConfig, overrides)
+    load(recipe, "data", EngineConfig, overrides)
     load(recipe, "clean", CleanConfig, overrides)
     load(recipe, "tokenizer", TokenizerConfig, overrides)
     pack = load(recipe, "pack", PackConfig, overrides)

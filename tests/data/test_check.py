@@ -24,6 +24,9 @@ def test_the_check_imports_no_torch(tiny_recipe: Path) -> None:
     ("override", "message"),
     [
         ("sources.items.0.licence=MIT", "section sources.*licence"),
+        ("data.worker=2", "section data.*worker"),
+        ("data.executor=sparks", "section data.*sparks"),
+        ("data.slurm.tasks_per_job=0", "data.slurm.tasks_per_job is 0"),
         ("clean.heldout_permile=10", "section clean.*heldout_permile"),
         ("tokenizer.vocab_size=many", "section tokenizer.*many"),
         ("pack.seq_length=32", "section pack.*seq_length"),
