@@ -9,9 +9,9 @@ import pytest
 from core.artifact import current
 from core.errors import ConfigError, DataError, RetryError
 from data.clean import main as clean_main
-from data.sources.download import Attempts
+from data.sources.download import Attempts, Manners, keep
 from data.sources.fetch import main as fetch_main
-from data.sources.httpfile import Clock, Link, Manners, Web
+from data.sources.httpfile import Clock, Web
 from tests.conftest import run_module
 from tests.data.flaky import Site, serving
 from tests.data.index import make_wheel
@@ -57,10 +57,22 @@ def web(timer: Timer, *, request_wait_s: float = 0.0) -> Web:
 
 
 def fetch(site: Site, folder: Path, timer: Timer, *, path: str = "/a.txt", sha256: str = SHA256) -> str:
+    (folder / "cache" / "a").unlink(missing_ok=True)
     try:
-        return web(timer).download(Link(site.url + path, sha256), folder / "cache" / "a")
+        return download(web(timer), site.url + path, folder / "cache" / "a", sha256=sha256)
     finally:
         assert not list((folder / "cache").glob(".*")), "something half-written was left"
+
+
+def download(client: Web, url: str, target: Path, *, sha256: str = SHA256) -> str:
+    """Keep what the client receives, and return the last ETag."""
+    etags = []
+
+    def receive(aside: Path) -> None:
+        etags.append(client.receive(url, aside))
+
+    keep(target, sha256, what=url, receive=receive)
+    return etags[-1]
 
 
 def test_a_file_arrives_whole_with_its_etag(site: Site, tmp_path: Path, timer: Timer) -> None:
@@ -84,7 +96,7 @@ def test_a_file_that_changed_in_between_is_begun_again(site: Site, tmp_path: Pat
     timer = Timer()
     changing = Clock(now_s=lambda: timer.now, wait_s=lambda _: setattr(site, "etag", '"v2"'), date=lambda: NOON)
     client = Web(web(timer).manners, changing)
-    assert client.download(Link(f"{site.url}/a.txt", SHA256), tmp_path / "a") == '"v2"'
+    assert download(client, f"{site.url}/a.txt", tmp_path / "a") == '"v2"'
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
@@ -169,11 +181,11 @@ def test_robots_that_the_server_cannot_tell_are_waited_for(site: Site, tmp_path:
 def test_requests_to_a_host_keep_their_distance(site: Site, tmp_path: Path, timer: Timer) -> None:
     client = web(timer, request_wait_s=5.0)
     for name in "ab":
-        client.download(Link(f"{site.url}/a.txt", SHA256), tmp_path / name)
+        download(client, f"{site.url}/a.txt", tmp_path / name)
     assert timer.waits == [5.0, 5.0]
     site.robots = "User-agent: *\nCrawl-delay: 8"
     slow = Web(client.manners, timer.clock())
-    slow.download(Link(f"{site.url}/a.txt", SHA256), tmp_path / "c")
+    download(slow, f"{site.url}/a.txt", tmp_path / "c")
     assert timer.waits[2:] == [8.0]
 
 
@@ -188,7 +200,7 @@ def test_a_redirection_is_followed_and_an_endless_one_is_not(site: Site, tmp_pat
 
 def test_no_server_asks_to_be_retried(tmp_path: Path, timer: Timer, site: Site) -> None:
     with pytest.raises(RetryError, match="3 attempts, last: ConnectionError"):
-        web(timer).download(Link("http://127.0.0.1:1/a.txt", SHA256), tmp_path / "a")
+        download(web(timer), "http://127.0.0.1:1/a.txt", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -121,7 +121,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(index: Index, tmp_path: Pa
 def test_a_wrong_hash_ends_in_one_line_and_exit_66_with_nothing_half_written(index: Index, tmp_path: Path) -> None:
     finished = run_module("data", "fetch", write_recipe(tmp_path, index, sha256="1" * 64))
     assert finished.returncode == 66
-    assert finished.stderr.startswith(f"error: the index lists {SDIST}")
+    assert finished.stderr.startswith(f"error: source old: the index lists {SDIST}")
     assert finished.stderr.count("\n") == 1
     assert files_below(tmp_path / "cache") == []
     assert not list((tmp_path / "runs").glob("fetch*"))
@@ -203,8 +203,9 @@ def test_a_missing_file_is_bad_data(tiny_recipe: Path, tmp_path: Path) -> None:
     [
         ("sources.items.1.name=alpha", "given twice"),
         ("sources.items.1.name=../beta", "rename the source"),
+        ("sources.items.1.name=witness", "artifacts keep for themselves"),
         ("sources.items.1.kind=torrent", "torrent"),
-        ("sources.items.1.kind=pypi", r"lacks package, version, file, sha256, read\.members"),
+        ("sources.items.1.kind=pypi", r"lacks package, version, file, read\.members"),
         ("sources.items.1.license='free!'", "not an SPDX expression"),
         ("sources.items.1.sha256=abc", "64 lower-case hex digits"),
         ("sources.items=[]", "is empty"),

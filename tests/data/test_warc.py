@@ -192,7 +192,7 @@ def test_a_truncated_archive_ends_fetch_in_one_line_and_exit_66(tmp_path: Path) 
     (tmp_path / "a.warc.gz").write_bytes(packed(crawl())[:-1])
     finished = run_module("data", "fetch", write_recipe(tmp_path, tmp_path / "a.warc.gz"))
     assert (finished.returncode, finished.stderr.count("\n")) == (66, 1)
-    assert finished.stderr.startswith("error: a.warc.gz is damaged")
+    assert finished.stderr.startswith("error: source crawl: a.warc.gz is damaged")
     assert not list((tmp_path / "runs").glob("fetch*"))
 
 
