@@ -12,6 +12,7 @@ VERBS = {
     "digests": Verb("data.digests:main", "print the digest of the token ids of every step"),
     "to-parquet": Verb("data.parquet:export_main", "write document shards as Parquet, through datasets"),
     "from-parquet": Verb("data.parquet:import_main", "read Parquet into document shards, through datasets"),
+    "inspect": Verb("data.inspection.inspect:main", "write a page that shows what the stages made"),
     "check": Verb("data.check:main", "check the sections of a recipe that data/ reads"),
 }
 
