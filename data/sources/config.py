@@ -42,6 +42,9 @@ KINDS: dict[Kind, SourceKind] = {
     Kind.WARC: Warc(),
 }
 
+# Kinds whose files lie on this machine already.
+LOCAL = tuple(kind for kind, how in KINDS.items() if isinstance(how, Files))
+
 
 @dataclass(kw_only=True, slots=True)
 class UrlConfig:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from core.artifact import Facts
 from core.errors import ConfigError, DataError, RetryError
 from data.sources.download import Attempts, Wanted
 from data.sources.kind import RemoteKind
@@ -79,10 +78,6 @@ class Debian(RemoteKind):
     def is_archive(self, members: list[str]) -> bool:
         """Always."""
         return True
-
-    def locator(self, item: "SourceConfig") -> Facts:
-        """Package and version."""
-        return {"package": item.package, "version": item.version}
 
     def evidence_members(self, item: "SourceConfig") -> list[str]:
         """The copyright file, if nothing else is named."""

@@ -136,7 +136,6 @@ def _record(item: SourceConfig, taken: Taken) -> Entry:
         "kind": item.kind.value,
         "package": item.package,
         "version": item.version,
-        "locator": item.how.locator(item),
         "file": files[0]["name"] if is_one else f"{len(files)} files",
         "bytes": sum(entry["bytes"] for entry in files),
         "sha256": files[0]["sha256"] if is_one else hash_value([[e["name"], e["sha256"]] for e in files]),

@@ -48,10 +48,6 @@ class SourceKind(ABC):
         """Whether what is fetched are archives, of which members are read."""
         return False
 
-    def locator(self, item: "SourceConfig") -> Facts:
-        """What tells a stranger where the source is from; hashes stand beside it."""
-        return {}
-
     def contents(self, item: "SourceConfig") -> Facts:
         """What is found on this machine and decides the artifact. Raises DataError if it is not there."""
         return {}

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
-from core.artifact import Facts
 from core.errors import ConfigError, DataError
 from data.sources.address import check_file_name
 from data.sources.download import Receive, Wanted
@@ -72,10 +71,6 @@ class LinkedKind(RemoteKind):
     def is_archive(self, members: list[str]) -> bool:
         """Archives, if members are named."""
         return bool(members)
-
-    def locator(self, item: "SourceConfig") -> Facts:
-        """The addresses."""
-        return {"urls": [one.url for one in item.urls]}
 
     def evidence_members(self, item: "SourceConfig") -> list[str]:
         """Globs that no file of `urls` matches."""

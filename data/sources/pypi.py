@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from core.artifact import Facts
 from core.errors import ConfigError
 from data.sources.address import FILE
 from data.sources.download import Wanted
@@ -36,10 +35,6 @@ class Pypi(RemoteKind):
     def is_archive(self, members: list[str]) -> bool:
         """Always."""
         return True
-
-    def locator(self, item: "SourceConfig") -> Facts:
-        """Package, version, file."""
-        return {"package": item.package, "version": item.version, "file": item.file}
 
     def wanted(self, item: "SourceConfig", shelf: "Shelf") -> Iterator[Wanted]:
         """The one file."""
