@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import ConfigError
-from data.limits import check_run
+from data.limits import check_end
 from data.mixture import PERMILLE, Phase, check_phases, join_weights
 from data.order import StepShape
 from data.packconfig import PackConfig, PhaseConfig, Unit
@@ -68,7 +68,7 @@ class Course:
     def check_end(self) -> None:
         """Raise ConfigError if the run is known to end before a phase begins."""
         if self.run:
-            check_run({"phases": self.phases, "sources": []}, samples=self.run.samples)
+            check_end(self.phases, samples=self.run.samples)
 
     def record(self, sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What order.json says of the order over sources as `describe` gives them; the parent's are added."""

@@ -54,7 +54,7 @@ class Loader:
 
     def check_run(self, steps: int) -> None:
         """Raise ConfigError if a run of so many steps asks more of the sources than order.json allows."""
-        check_run(self._record, samples=steps * self.shape.samples)
+        check_run(self._record, self.order, samples=steps * self.shape.samples)
 
     def batch(self, step: int, index: int) -> NDArray[np.int64]:
         """The token ids [B, T+1] of a micro-batch; steps count from 1, micro-batches from 0.

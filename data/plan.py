@@ -5,7 +5,7 @@ whatever of the run's artifacts is there: see supply.py for what the sizes of th
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.cli import recipe_and_overrides
@@ -13,7 +13,7 @@ from core.config import RunConfig, load, resolve
 from core.errors import ConfigError
 from core.hashing import canonical_json
 from data.course import Course, RunLength, plan_course
-from data.limits import check_run
+from data.limits import check_epochs
 from data.order import order_of
 from data.packconfig import PackConfig
 from data.sources.config import SourcesConfig
@@ -22,6 +22,8 @@ from data.supply import Basis, Supply, find_made, find_supplies
 USAGE = "python -m data plan [--json]"
 JSON = "--json"
 
+# Files may be compressed or mostly markup: a guess from their size refuses a run only if it is over a limit this often.
+GUESS_MARGIN = 20
 SAID = {
     Basis.PARENT: "exact, from the parent",
     Basis.PACK: "exact, packed",
@@ -54,8 +56,9 @@ def plan_run(course: Course, run: RunLength, supplies: Sequence[Supply]) -> Reco
     """What a run takes, as JSON values: `run`, `phases` and `sources`. Raises ConfigError if it breaks a limit."""
     own = [{"name": one.name, "windows": one.windows} for one in supplies if one.basis is not Basis.PARENT]
     record = course.record(own)
-    check_limits(record, supplies, samples=run.samples)
     order, seq_len = order_of(record), course.config.seq_len
+    drawn, limits = order.drawn(run.samples), record.get("max_epochs", {})
+    check_limits(limits, supplies, drawn=drawn)
     starts = [phase["start"] for phase in record["phases"]]
     windows = {one.name: one.windows for one in supplies}
     phases = []
@@ -80,7 +83,6 @@ def plan_run(course: Course, run: RunLength, supplies: Sequence[Supply]) -> Reco
                 ],
             }
         )
-    drawn, limits = order.drawn(run.samples), record.get("max_epochs", {})
     return {
         "run": {
             "steps": run.steps,
@@ -96,13 +98,18 @@ def plan_run(course: Course, run: RunLength, supplies: Sequence[Supply]) -> Reco
     }
 
 
-def check_limits(record: Record, supplies: Sequence[Supply], *, samples: int) -> None:
-    """Refuse what breaks a limit, exactly or by an estimate; a guess refuses nothing. Raises ConfigError."""
-    limits = record.get("max_epochs", {})
+def check_limits(limits: Mapping[str, int], supplies: Sequence[Supply], *, drawn: Mapping[str, int]) -> None:
+    """Raise ConfigError if a limit is broken, exactly or by an estimate, or, where there is only a guess, by far."""
     for one in supplies:
-        if one.name in limits and not one.basis.is_guess:
-            basis = "" if one.basis.is_exact else f", {SAID[one.basis]}"
-            check_run({**record, "max_epochs": {one.name: limits[one.name]}}, samples=samples, basis=basis)
+        if one.name in limits:
+            check_epochs(
+                one.name,
+                drawn=drawn[one.name],
+                windows=one.windows,
+                allowed=limits[one.name],
+                basis="" if one.basis.is_exact else SAID[one.basis],
+                margin=GUESS_MARGIN if one.basis.is_guess else 1,
+            )
 
 
 def _total(supply: Supply, drawn: int, *, seq_len: int, limit: int) -> Record:
@@ -124,8 +131,9 @@ def _total(supply: Supply, drawn: int, *, seq_len: int, limit: int) -> Record:
 def page(planned: Record) -> str:
     """The plan for people: the run in a line, a table of the phases, a table of the sources."""
     run = planned["run"]
+    shape = f"{run['micro_batches']} x {run['micro_batch']}"
     head = (
-        f"{run['steps']:,} steps of {run['micro_batches']} x {run['micro_batch']} windows of {run['seq_len']:,} tokens: "
+        f"{run['steps']:,} steps of {shape} windows of {run['seq_len']:,} tokens: "
         f"{run['windows']:,} windows, {run['tokens']:,} tokens"
     )
     return "\n".join([head, "", *_phase_table(planned["phases"]), "", *_source_table(planned["sources"]), ""])

@@ -8,7 +8,6 @@ Looked at in turn, for every source by itself:
     files    bytes of the files at the source's path; a guess
 """
 
-import glob
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -152,7 +151,9 @@ def _ratio(source: str, tokenizer: Artifact | None) -> float:
 
 
 def _bytes_at(source: SourceConfig) -> int:
-    paths = [Path(path) for path in glob.glob(str(source.path), recursive=True)] if source.path != Path() else []
+    # an absolute glob is no pattern below the current directory, so the root is taken off
+    anchor = Path(source.path.anchor)
+    paths = list(anchor.glob(str(source.path.relative_to(anchor)))) if source.path != Path() else []
     if not paths:
         raise DataError(
             f"nothing is known yet of how much text source {source.name} has; run python -m data fetch first, "
