@@ -171,7 +171,8 @@ def read_page(content: bytes, *, origin: str, read: ReadConfig, served_as: str =
     page = decode_page(content, served_as=served_as)
     if page is None:
         return Raw(content.decode(errors="replace"), origin, "unreadable_encoding")
-    return Raw(page_text(page, is_boilerplate_removed=read.is_boilerplate_removed), origin)
+    text = page_text(page, is_boilerplate_removed=read.is_boilerplate_removed)
+    return Raw(page, origin, "unreadable_nesting") if text is None else Raw(text, origin)
 
 
 def _warc(stream: IO[bytes], *, name: str, bare: str, read: ReadConfig) -> "Found":
