@@ -133,4 +133,6 @@ def check_phases(phases: Sequence[Phase]) -> None:
             raise ConfigError(f"mixture weights {phase.weights}: give integers of 0 or more, and one above 0")
         period = sum(phase.weights) // gcd(*phase.weights)
         if period > MAX_PERIOD:
-            raise ConfigError(f"mixture weights sum to {period}, more than {MAX_PERIOD}; give coarser weights")
+            raise ConfigError(
+                f"mixture weights sum to {period}, more than {MAX_PERIOD}; give coarser weights or a rounder share"
+            )
