@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.hashing import hash_value, sha256_hex
+from data.corpus.tombstones import refuse_redacted
 from data.limits import check_run
 from data.order import FORMAT, StepShape, order_of, vectors
 from data.shards import TokenStream, verify_shard
@@ -42,11 +43,13 @@ class Loader:
         """Open a pack folder for steps of `micro_batches` micro-batches of `micro_batch` windows.
 
         Every shard is hashed and the order's test vectors are computed again. Raises DataError naming the file that is
-        missing or damaged, or saying that this code orders data in another way; ConfigError for a shape below 1 x 1.
+        missing, damaged or redacted, or saying that this code orders data in another way; ConfigError for a shape below
+        1 x 1.
         """
         shape = StepShape(micro_batches=micro_batches, micro_batch=micro_batch)
         record, root = read_record(pack_folder)
         check_vectors(record, pack_folder / RECORD)
+        refuse_redacted(pack_folder, data_root=root)
         for source in record["sources"]:
             for sidecar in source["shards"]:
                 verify_shard(pack_folder, sidecar)

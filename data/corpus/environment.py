@@ -12,6 +12,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+import py3langid
 from py3langid.langid import MODEL_FILE
 
 from core.codetree import ROOT, code_files
@@ -21,7 +22,7 @@ from core.hashing import hash_file
 LOCK = "requirements.lock"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 # Tables of numbers inside of packages, by the package that brings them.
-MODELS = {"py3langid": MODEL_FILE}
+MODELS = {"py3langid": Path(py3langid.__file__).parent / MODEL_FILE}
 
 
 def environment() -> dict[str, Any]:
@@ -35,9 +36,7 @@ def environment() -> dict[str, Any]:
         "unicode": unicodedata.unidata_version,
         "lock_sha256": hash_file(lock),
         "packages": {name: version(name) for name in sorted(imported_distributions() & pinned)},
-        "models": {
-            package: {"file": Path(path).name, "sha256": hash_file(Path(path))} for package, path in MODELS.items()
-        },
+        "models": {package: {"file": path.name, "sha256": hash_file(path)} for package, path in MODELS.items()},
     }
 
 
