@@ -113,7 +113,8 @@ def quality_reason(signals: Signals, config: QualityConfig) -> str:
     if unfinished > config.max_ellipsis_line_frac * len(signals.lines):
         return "gopher_ellipsis_lines"
     chunks = text.split()
-    if sum(any(map(str.isalpha, chunk)) for chunk in chunks) < config.min_alpha_word_frac * len(chunks):
+    alphabetic = sum(chunk[0].isalpha() or any(map(str.isalpha, chunk)) for chunk in chunks)
+    if alphabetic < config.min_alpha_word_frac * len(chunks):
         return "gopher_not_alphabetic"
     return ""
 
