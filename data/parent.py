@@ -52,6 +52,15 @@ class Parent:
             "weights": dict(self.weights),
         }
 
+    @property
+    def taken(self) -> dict[str, Any]:
+        """What the child's artifact says of what it has from its parent."""
+        counts = {
+            source["name"]: {name: source[name] for name in ("documents", "tokens", "windows", "drawn")}
+            for source in self.sources
+        }
+        return {"data_root": self.base.sha256, "sources": counts}
+
     def check_tokenizer(self, sha256: str) -> None:
         """Raise ConfigError unless the parent's tokens are of the tokenizer with this SHA-256."""
         theirs = self.record["tokenizer_sha256"]
