@@ -16,7 +16,8 @@ import importlib
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,6 +30,8 @@ from core.hashing import canonical_json
 from core.progress import Progress
 from data.engineconfig import EngineConfig
 
+# Below the folder in which an artifact is being written: results of tasks, which a later run goes on with.
+WORK = ".work"
 DONE = "done.json"
 ENGINE = ".engine"
 # Loaded only when there is work: datatrove takes 0.4 s to import.
@@ -143,6 +146,21 @@ def run_tasks(
         if not job.is_marked(task):
             raise RetryError(f"{job.place(task)} is not there though its task ended; run the same command again")
     return [job.place(task) for task in range(tasks)]
+
+
+@contextmanager
+def working(aside: Path) -> Iterator[Path]:
+    """A folder for results of tasks within an artifact that is being written.
+
+    It survives a failure, all else in the artifact does not; it is removed when the artifact is written.
+    """
+    for left in aside.iterdir():
+        if left.name != WORK:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    work = aside / WORK
+    work.mkdir(exist_ok=True)
+    yield work
+    shutil.rmtree(work)
 
 
 def _clear(job: Job) -> None:

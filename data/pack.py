@@ -91,6 +91,8 @@ def write_pack(
         course.parent.take_shards(aside)
     root = write_order(aside, record)
     facts = _facts(sources, text_bytes, seq_len=config.seq_len)
+    if course.parent:
+        facts["parent"] = course.parent.taken
     return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from core.config import PLACEMENT, placement
+from core.config import PLACEMENT
 from core.errors import ConfigError
 from data.mixture import PERMILLE, Phase, check_phases
 
@@ -109,10 +109,9 @@ class PackConfig:
     max_epochs: dict[str, int] = field(default_factory=dict)
     max_epochs_default: int = 0
     shard_tokens: int = 1 << 26
-    workers: int = placement(1)
 
     def __post_init__(self) -> None:
-        for name in ("seq_len", "shard_tokens", "workers"):
+        for name in ("seq_len", "shard_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pack.{name} is {getattr(self, name)}; give at least 1")
         if self.max_epochs_default < 0 or min(self.max_epochs.values(), default=1) < 1:

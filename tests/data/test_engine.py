@@ -2,8 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,9 @@ from core.errors import ConfigError, DataError, ProjectError, RetryError
 from data.engine import run_tasks
 from data.engineconfig import EngineConfig, Executor
 from tests.data.engine_steps import Faulty, Square
+from tests.data.processes import DEADLINE_S, is_running, until
 
 TASKS = 7
-DEADLINE_S = 60
 
 
 def local(workers: int) -> EngineConfig:
@@ -125,20 +123,6 @@ def test_workers_end_with_their_launcher(tmp_path: Path, how: signal.Signals) ->
     parent.send_signal(how)
     assert parent.wait(DEADLINE_S) == -how
     until(lambda: not any(is_running(pid) for pid in workers))
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_datatrove_and_progress_leave_the_console_with_one_line(
