@@ -95,9 +95,7 @@ def open_parent(base: BaseConfig, *, seq_len: int) -> Parent:
         raise ConfigError(f"pack.base.order is not given; name the order.json of the parent, SHA-256 {base.sha256}")
     record, root = read_record(base.order.parent, name=base.order.name)
     if root != base.sha256:
-        raise DataError(
-            f"{base.order} has SHA-256 {root}, pack.base.sha256 is {base.sha256}; name the parent's order.json"
-        )
+        raise DataError(f"{base.order} has SHA-256 {root}, pack.base.sha256 is {base.sha256}; correct one of them")
     check_vectors(record, base.order)
     consumed = _consumed(base, seq_len=record["seq_len"])
     if seq_len != record["seq_len"] and consumed:
