@@ -9,6 +9,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def stage_accounts(inputs: Mapping[str, Artifact], *, cleaning: Record, training
     counts = {
         "fetch": fetch_counts(inputs["fetch"]),
         "clean": clean_counts(cleaning["total"]),
-        "tokenizer": tokenizer_counts(training),
+        "tokenizer": tokenizer_counts(training, order),
         "pack": pack_counts(order),
     }
     return [
@@ -68,12 +69,12 @@ def clean_counts(total: Record) -> dict[str, Any]:
     }
 
 
-def tokenizer_counts(training: Record) -> dict[str, Any]:
-    """Documents and bytes that the trainer was given, and what became of the bytes."""
+def tokenizer_counts(training: Record, order: Record) -> dict[str, Any]:
+    """Documents and bytes that the trainer was given (none, if a tokenizer was taken over), and what it made."""
     fed = training["fed"].values()
     return {
         "in": {"documents": sum(one["documents"] for one in fed), "bytes": sum(one["text_bytes"] for one in fed)},
-        "out": {"pieces": training["settings"]["vocab_size"]},
+        "out": {"pieces": order["vocab_size"]},
     }
 
 
@@ -84,6 +85,16 @@ def pack_counts(order: Record) -> dict[str, Any]:
         "in": {"documents": sum(source["documents"] for source in sources)},
         "out": {name: sum(source[name] for source in sources) for name in ("tokens", "windows", "unused_tokens")},
     }
+
+
+def is_taken_over(manifest: Record) -> bool:
+    """Whether the tokenizer is another run's, and no text of this corpus trained it."""
+    return bool(manifest["recipe"]["sections"]["tokenizer"].get("sha256"))
+
+
+def is_inherited(source: Record) -> bool:
+    """Whether a source of the order is a parent's, whose shards were taken over (data/parent.py)."""
+    return "drawn" in source
 
 
 def check_accounts(manifest: Record) -> Iterator[str]:
@@ -102,6 +113,7 @@ def _check_cleaning(cleaning: Record) -> Iterator[str]:
             out = sum(counts[split][unit] for split in SPLITS) + away
             if counts["in"][unit] != out:
                 yield f"clean: {counts['in'][unit]} {unit} of {name} came in, {out} went out or were dropped"
+        yield from _check_steps(name, counts)
         reasons = sum(counts["dropped"]["reasons"].values())
         if reasons != counts["dropped"]["documents"]:
             yield f"clean: {counts['dropped']['documents']} documents of {name} were dropped, {reasons} with a reason"
@@ -112,8 +124,23 @@ def _check_cleaning(cleaning: Record) -> Iterator[str]:
                 yield f"clean: {split} of all sources is {found} {unit}, the total says {total[split][unit]}"
 
 
+def _check_steps(name: str, counts: Record) -> Iterator[str]:
+    """Every step of cleaning by itself, and from one to the next; they stand in the order in which they ran."""
+    flows: Record = counts.get("steps", {})
+    for step, flow in flows.items():
+        dropped = sum(flow["dropped"].values())
+        if flow["in"]["documents"] != flow["out"]["documents"] + dropped:
+            into, out = flow["in"]["documents"], flow["out"]["documents"]
+            yield f"clean: {into} documents of {name} came into step {step}, {out} went out and {dropped} were dropped"
+    reasons = sum((Counter(flow["dropped"]) for flow in flows.values()), Counter[str]())
+    if flows and reasons != Counter(counts["dropped"]["reasons"]):
+        yield f"clean: the steps dropped {dict(reasons)} of {name}, the whole {counts['dropped']['reasons']}"
+
+
 def _check_tokenizer(manifest: Record) -> Iterator[str]:
     fed, cleaned = manifest["tokenizer"]["training"]["fed"], manifest["cleaning"]["sources"]
+    if is_taken_over(manifest):
+        return
     for name in sorted(fed.keys() | cleaned.keys()):
         mine, train = fed.get(name, {}), cleaned.get(name, {}).get("train", {})
         for unit, said in (("documents", "documents"), ("text_bytes", "bytes")):
@@ -136,8 +163,8 @@ def _check_pack(manifest: Record) -> Iterator[str]:
         windows = source["windows"] * order["seq_len"] + 1 + source["unused_tokens"]
         if windows != source["tokens"]:
             yield f"pack: {source['tokens']} tokens of {name}, but windows and unused tokens make {windows}"
-        if name in cleaned and cleaned[name]["train"]["documents"] != source["documents"]:
-            train = cleaned[name]["train"]["documents"]
+        train = cleaned.get(name, {}).get("train", {}).get("documents", 0)
+        if not is_inherited(source) and train != source["documents"]:
             yield f"pack: {source['documents']} documents of {name}, cleaning gave {train}"
 
 
@@ -145,7 +172,7 @@ def _check_stages(manifest: Record) -> Iterator[str]:
     stated = {stage["stage"]: stage for stage in manifest["stages"]}
     wanted = {
         "clean": clean_counts(manifest["cleaning"]["total"]),
-        "tokenizer": tokenizer_counts(manifest["tokenizer"]["training"]),
+        "tokenizer": tokenizer_counts(manifest["tokenizer"]["training"], manifest["order"]),
         "pack": pack_counts(manifest["order"]),
     }
     for name, counts in wanted.items():

@@ -158,8 +158,9 @@ def personal_data(manifest: Record) -> str:
         if asked
         else "Nothing was looked for and nothing masked."
     )
-    rows = [(f"`{entry['key']}`", entry["source"]) for entry in manifest["tombstones"]]
-    table = _table(("document", "source"), rows) if rows else "None so far.\n"
+    taken = manifest["tombstones"]["documents"]
+    rows = [(f"`{one['key']}`", one["source"] or "not in the sources", one["date"], one["reason"]) for one in taken]
+    table = _table(("document", "source", "date", "reason"), rows) if rows else "None so far.\n"
     return f"""\
 ## Personal data
 {done} Names, and what is written of people in prose, stay as they are.

@@ -194,6 +194,6 @@ def _responsible(manifest: Mapping[str, Any]) -> Record:
         ],
         "rai:dataReleaseMaintenancePlan": (
             "A document is taken down by its key: its tokens are zeroed and a tombstone keeps the hashes of what was "
-            f"there. Taken down before this release: {len(manifest['tombstones'])}."
+            f"there. Taken down before this release: {len(manifest['tombstones']['documents'])}."
         ),
     }

@@ -21,9 +21,9 @@ from typing import Any
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
 from core.codetree import code_files, code_hash
-from core.config import RunConfig, load
+from core.config import RunConfig, load, resolve
 from core.errors import DataError, DeterministicError
-from core.hashing import canonical_json, hash_file, hash_value
+from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from data.corpus.accounts import check_accounts, count_lines, stage_accounts
 from data.corpus.card import card
 from data.corpus.croissant import croissant
@@ -57,9 +57,10 @@ def main(arguments: list[str]) -> None:
     sources = load(recipe, "sources", SourcesConfig, overrides)
     inputs = {stage: current(run.inputs_folder, stage) for stage in INPUTS}
     check_chain(inputs)
+    listed = read_taken_down(resolve(recipe, overrides)["clean"], inputs["clean"])
     decided = {"name": run.name, "patterns": patterns(sources.items), "environment": environment()}
     wanted = plan(STAGE, folder="data", out=run.out_folder, config=decided, inputs=inputs)
-    artifact = build(wanted, partial(write, inputs=inputs, decided=decided))
+    artifact = build(wanted, partial(write, inputs=inputs, decided={**decided, "taken_down": listed}))
     sys.stdout.write(f"{artifact.folder}\n")
 
 
@@ -75,7 +76,8 @@ def check_chain(inputs: Mapping[str, Artifact]) -> None:
 
 def write(aside: Path, *, inputs: Mapping[str, Artifact], decided: Facts) -> Facts:
     """Fill the artifact's folder and return its facts. Raises DeterministicError if the numbers do not agree."""
-    manifest = describe(inputs, decided=decided)
+    # What is made of the manifest must be what anybody makes of the file: its names stand in the file's order.
+    manifest: Record = json.loads(canonical_json(describe(inputs, decided=decided)))
     wrong = next(check_accounts(manifest), "")
     if wrong:
         raise DeterministicError(f"{wrong}; a document or a byte was lost, which is a bug: report it")
@@ -131,7 +133,7 @@ def describe(inputs: Mapping[str, Artifact], *, decided: Facts) -> Record:
         "shards": [{**sidecar, "keys": _sealed(pack / f"{sidecar['name']}{SUFFIX}")} for sidecar in sidecars],
         "order": {**order, "sha256": data_root},
         "benchmarks": describe_benchmarks(sections["clean"], cleaning),
-        "tombstones": taken_down(cleaned / DROPPED),
+        "tombstones": tombstones(decided["taken_down"], cleaned / DROPPED),
     }
 
 
@@ -153,10 +155,30 @@ def describe_benchmarks(clean: Record, cleaning: Record) -> list[Record]:
     ]
 
 
-def taken_down(dropped: Path) -> list[Record]:
-    """The documents that were dropped because someone asked for it: key and source of each."""
+def read_taken_down(clean: Mapping[str, Any], cleaned: Artifact) -> str:
+    """The list of documents that the recipe's section clean takes out of the corpus, word for word; empty without one.
+
+    Raises DataError if it is not the one that artifact clean was made with.
+    """
+    sha256 = cleaned.record["config"].get(TAKEN_DOWN, {}).get("sha256", "")
+    if not sha256:
+        return ""
+    path = Path(clean[TAKEN_DOWN]["path"])
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"clean.taken_down: {path} cannot be read: {error.strerror}; correct its path") from error
+    if sha256_hex(content) != sha256:
+        raise DataError(f"clean.taken_down: {path} is not what {cleaned.folder} was made with; run stage clean again")
+    return content.decode()
+
+
+def tombstones(listed: str, dropped: Path) -> Record:
+    """The documents that someone asked to take out, each with the source from which it was dropped, if it was there."""
     rows = (json.loads(line) for line in dropped.read_bytes().splitlines())
-    return [{"key": row["key"], "source": row["source"]} for row in rows if row["reason"] == TAKEN_DOWN]
+    found = {row["key"]: row["source"] for row in rows if row["reason"] == TAKEN_DOWN}
+    documents = [json.loads(line) for line in listed.splitlines()]
+    return {"list": listed, "documents": [{**one, "source": found.get(one["key"], "")} for one in documents]}
 
 
 def check_keys(pack: Path, sidecars: list[Sidecar], tokenizer: Tokenizer) -> None:
