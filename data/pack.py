@@ -93,6 +93,8 @@ def write_pack(
     facts = _facts(sources, text_bytes, seq_len=config.seq_len)
     if course.parent:
         facts["parent"] = course.parent.taken
+        tokens = sum(source["tokens"] for source in course.parent_sources)
+        facts["went_out"] += f", and {tokens:,} tokens taken over from the parent"
     return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
 
 
