@@ -31,6 +31,10 @@ def test_the_check_imports_no_torch(tiny_recipe: Path) -> None:
         ("tokenizer.vocab_size=many", "section tokenizer.*many"),
         ("pack.seq_length=32", "section pack.*seq_length"),
         ("pack.weights.gamma=1", "pack.weights has gamma, which is no source; the sources are alpha, beta"),
+        ("pack.max_epochs.gamma=1", "pack.max_epochs has gamma, which has no weight"),
+        ("pack.phases=[{name: a, weights: {beta: 1}}]", "both weights and phases"),
+        ("pack.base={order: nowhere/order.json}", "pack.base.sha256 is ''; give the SHA-256"),
+        ("train.micro_batches=none", "train.micro_batches is none; give an integer"),
         ("run.nam=x", "section run.*nam"),
     ],
 )

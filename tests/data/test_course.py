@@ -1,14 +1,17 @@
 import dataclasses
 import random
+import re
 from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 from math import gcd
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 
+from core.codetree import ROOT
 from core.config import load, resolve
 from core.errors import ConfigError
 from data.course import plan_course, start_sample
@@ -235,3 +238,16 @@ def test_phases_are_read_from_a_recipe(tmp_path: Path) -> None:
         {"name": "stable", "start": 0, "weights": {"alpha": 3, "beta": 1}},
         {"name": "anneal", "start": 480, "weights": {"beta": 1}},
     ]
+
+
+def test_the_examples_in_the_documentation_are_sound(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    examples = [text for text in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL) if text.startswith("phases:")]
+    starts = []
+    for number, example in enumerate(examples):
+        path = tmp_path / f"{number}.yaml"
+        train = "train: {steps: 10000, micro_batches: 8, micro_batch: 4}\n"
+        path.write_text(f"{train}pack:\n  seed: 1\n  seq_len: 1024\n{indent(example, '  ')}", encoding="utf-8")
+        course = plan_course(load(str(path), "pack", PackConfig), resolve(str(path)))
+        starts.append([phase["start"] for phase in course.phases])
+    assert starts == [[0, 288_000], [0, 1954, 5860]]
