@@ -77,7 +77,9 @@ class Job:
         return marker is not None and {**marker, "files": []} == self._seal_of(task, [])
 
     def do(self, task: int) -> None:
-        """Do a task, unless another process has done it meanwhile. Raises what the step raises."""
+        """Do a task, unless it is done: a job may be requeued. Raises what the step raises."""
+        if self.is_done(task):
+            return
         aside = Path(mkdtemp(prefix=f".{task:05d}-", suffix=".part", dir=self.folder))
         aside.chmod(0o755)
         try:
@@ -120,8 +122,8 @@ class Job:
         }
 
 
-# Runs tasks of a job and calls `advance` after each. Raises the error of a task that fails.
-Execute = Callable[[Job, list[int], EngineConfig, Callable[[], None]], None]
+# Does tasks of a job and tells how many more are done. Raises the error of a task that fails.
+Execute = Callable[[Job, list[int], EngineConfig, Callable[[int], None]], None]
 
 
 def run_tasks(

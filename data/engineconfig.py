@@ -23,6 +23,8 @@ class SlurmConfig:
     setup          a shell command before the work, as `module load ...`
     tasks_per_job  tasks that one job of the array does in turn
     max_array      the largest array that the cluster takes; more tasks are further arrays
+    poll_s         seconds between looks at the queue
+    settle_s       how long a result may take to be seen from here, or a job to be requeued, after its job has ended
     """
 
     partition: str = placement("")
@@ -35,13 +37,16 @@ class SlurmConfig:
     tasks_per_job: int = placement(1)
     max_array: int = placement(1001)
     poll_s: float = placement(2.0)
+    settle_s: float = placement(30.0)
 
     def __post_init__(self) -> None:
         for name in ("cpus_per_task", "mem_per_cpu_gb", "tasks_per_job", "max_array"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.slurm.{name} is {getattr(self, name)}; give at least 1")
-        if not self.poll_s > 0:
-            raise ConfigError(f"data.slurm.poll_s is {self.poll_s}; give seconds above 0")
+        if not self.poll_s > 0 or not self.settle_s >= 0:
+            raise ConfigError(
+                f"data.slurm has poll_s {self.poll_s}, settle_s {self.settle_s}; give seconds above 0, and 0 or more"
+            )
 
 
 @dataclass(kw_only=True, slots=True)

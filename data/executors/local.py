@@ -53,14 +53,14 @@ class Worker:
             raise answer
 
 
-def execute(job: Job, tasks: list[int], engine: EngineConfig, advance: Callable[[], None]) -> None:
+def execute(job: Job, tasks: list[int], engine: EngineConfig, advance: Callable[[int], None]) -> None:
     """Do tasks in `data.workers` processes."""
     be_quiet()
     executor = LocalExecutor([TaskStep(job)], tasks=job.tasks, logging_dir=str(job.engine_folder), skip_completed=False)
     if engine.workers == 1:
         for task in tasks:
             executor.run_rank(task)
-            advance()
+            advance(1)
         return
     waiting = iter(tasks)
     with _workers(executor, min(engine.workers, len(tasks))) as workers:
@@ -71,7 +71,7 @@ def execute(job: Job, tasks: list[int], engine: EngineConfig, advance: Callable[
             for pipe in connection.wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
                 worker.finish(job.step.name)
-                advance()
+                advance(1)
                 following = next(waiting, None)
                 if following is None:
                     del busy[worker.pipe]
