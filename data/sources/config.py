@@ -17,6 +17,7 @@ from data.sources.files import Files
 from data.sources.http import Http
 from data.sources.kind import SourceKind
 from data.sources.pypi import Pypi
+from data.sources.remote import Remote
 from data.sources.warc import Warc
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -30,6 +31,7 @@ class Kind(Enum):
     PYPI = "pypi"
     DEBIAN = "debian"
     HTTP = "http"
+    REMOTE = "remote"
     FILES = "files"
     WARC = "warc"
 
@@ -38,6 +40,7 @@ KINDS: dict[Kind, SourceKind] = {
     Kind.PYPI: Pypi(),
     Kind.DEBIAN: Debian(),
     Kind.HTTP: Http(),
+    Kind.REMOTE: Remote(),
     Kind.FILES: Files(),
     Kind.WARC: Warc(),
 }
@@ -69,7 +72,8 @@ class SourceConfig:
     evidence   globs of files that show the licence: members of the archive, or files in the folder of `path`; for a
                Debian package its copyright file if none are given
     language   BCP 47 tag of the text
-    urls       http: the files; they are read as archives if `read.members` says which members
+    urls       http and remote: the files; they are read as archives if `read.members` says which members
+    store      remote only: how to reach the store, as its client names it, for example `endpoint_override` of S3
     path       files and warc only: a file or a glob, taken from the current directory
     sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
     """
@@ -85,6 +89,7 @@ class SourceConfig:
     file: str = ""
     sha256: str = ""
     urls: list[UrlConfig] = field(default_factory=list)
+    store: dict[str, Any] = placement(dict)
     path: Path = field(default=Path(), metadata={PLACEMENT: True})
     read: ReadConfig = field(default_factory=ReadConfig)
 
