@@ -11,6 +11,7 @@ from core.config import PLACEMENT, placement
 from core.errors import ConfigError
 from data.reading.extract import ReadConfig
 from data.sources.address import file_name
+from data.sources.commoncrawl import CommonCrawl, CrawlConfig
 from data.sources.debian import Debian
 from data.sources.download import Attempts, Manners
 from data.sources.files import Files
@@ -32,6 +33,7 @@ class Kind(Enum):
     DEBIAN = "debian"
     HTTP = "http"
     REMOTE = "remote"
+    COMMONCRAWL = "commoncrawl"
     FILES = "files"
     WARC = "warc"
 
@@ -41,6 +43,7 @@ KINDS: dict[Kind, SourceKind] = {
     Kind.DEBIAN: Debian(),
     Kind.HTTP: Http(),
     Kind.REMOTE: Remote(),
+    Kind.COMMONCRAWL: CommonCrawl(),
     Kind.FILES: Files(),
     Kind.WARC: Warc(),
 }
@@ -73,6 +76,8 @@ class SourceConfig:
                Debian package its copyright file if none are given
     language   BCP 47 tag of the text
     urls       http and remote: the files; they are read as archives if `read.members` says which members
+               commoncrawl: further evidence
+    crawl      commoncrawl only: which files of which crawl
     store      remote only: how to reach the store, as its client names it, for example `endpoint_override` of S3
     path       files and warc only: a file or a glob, taken from the current directory
     sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
@@ -89,6 +94,7 @@ class SourceConfig:
     file: str = ""
     sha256: str = ""
     urls: list[UrlConfig] = field(default_factory=list)
+    crawl: CrawlConfig = field(default_factory=CrawlConfig)
     store: dict[str, Any] = placement(dict)
     path: Path = field(default=Path(), metadata={PLACEMENT: True})
     read: ReadConfig = field(default_factory=ReadConfig)
@@ -102,7 +108,7 @@ class SourceConfig:
             raise ConfigError(
                 f"source {self.name}: license {self.license!r} is not an SPDX expression; write it as one"
             )
-        for sha256 in (self.sha256, *(one.sha256 for one in self.urls)):
+        for sha256 in (self.sha256, self.crawl.sha256, *self.crawl.pins, *(one.sha256 for one in self.urls)):
             check_sha256(sha256, source=self.name)
         self.how.check(self)
 
