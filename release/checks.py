@@ -110,7 +110,7 @@ def corpus(bundle: Bundle) -> str:
     """
     manifest = bundle.read_json("data/manifest.json")
     stages = {stage["stage"]: stage["digest"] for stage in manifest["stages"]}
-    expect("the artifacts in data/manifest.json", stages, {stage: bundle.digests[stage] for stage in stages})
+    expect("the chain of artifacts in data/manifest.json", stages, {stage: bundle.digests[stage] for stage in stages})
     ended = run_verb(bundle.runnable_code(), "data", "verify", bundle.folder / "data")
     wrong = [line.removeprefix("FAIL ") for line in ended.output.splitlines() if line.startswith("FAIL")]
     if ended.exit_code in (DeterministicError.exit_code, DataError.exit_code):

@@ -20,6 +20,8 @@ MEANINGS = {
     "language_": "in this language, which its source should not have",
     "refused_": "holds what the recipe refuses under this name",
     "undecoded": "holds characters that could not be decoded",
+    "too_few_chars": "fewer characters than asked for",
+    "too_few_words": "fewer words than asked for",
     "symbols": "too many signs that are neither letters, digits nor punctuation",
     "digits": "too many digits",
     "repeated_lines": "too many lines that repeat",
@@ -169,7 +171,7 @@ Documents taken down on request:
 
 {table}
 A document can be taken down by its key, the first 32 hex digits of the SHA-256 of its text: \
-`python -m data redact PACK --document KEY`, in a copy of the shards, and `clean.taken_down` for the next corpus.
+`python -m data redact PACK --document KEY --reason TEXT --date DAY`, in a copy of the shards, and `clean.taken_down` for the next corpus.
 """
 
 
