@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -49,49 +50,73 @@ def read_members(archive: Path, patterns: list[str]) -> Iterator[tuple[str, byte
     matches has more than MOST_BYTES when it is unpacked.
     """
     try:
-        names = list(_members(archive, patterns=None))
+        entries = [(entry.name, entry.link) for entry in _entries(archive)]
         for pattern in patterns:
-            if not fnmatch.filter((name for name, _ in names), pattern):
+            if not fnmatch.filter((name for name, _ in entries), pattern):
                 raise DataError(f"{archive.name} has no member that matches {pattern!r}; correct the pattern")
-        yield from sorted(_members(archive, patterns=patterns))
+        linked = {link for name, link in entries if link and _is_wanted(name, patterns)}
+        yield from sorted(_members(archive, patterns, linked=linked))
     except DAMAGED as error:
         line = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{archive} is a damaged archive: {line}; delete it and fetch again") from error
 
 
-def _members(archive: Path, *, patterns: list[str] | None) -> Iterator[tuple[str, bytes]]:
-    """Members of an archive; without patterns, the names of all of them with empty contents."""
+def _members(archive: Path, patterns: list[str], *, linked: set[str]) -> Iterator[tuple[str, bytes]]:
+    """The wanted members of an archive; `linked` names those whose content wanted hard links share."""
     room = MOST_BYTES
-    for name, size, read in _entries(archive):
-        if patterns is None:
-            yield name, b""
-        elif any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            room -= size
-            if room < 0:
-                raise DataError(
-                    f"{archive.name}: what matches of it has more than {MOST_BYTES:,} bytes unpacked; "
-                    "do not trust this archive, or name fewer members"
-                )
-            yield name, read()
+    held: dict[str, bytes] = {}
+    for entry in _entries(archive):
+        if not (is_wanted := _is_wanted(entry.name, patterns)) and entry.name not in linked:
+            continue
+        room -= entry.size
+        if room < 0:
+            raise DataError(
+                f"{archive.name}: what matches of it has more than {MOST_BYTES:,} bytes unpacked; "
+                "do not trust this archive, or name fewer members"
+            )
+        if entry.link and entry.link not in held:
+            raise tarfile.TarError(f"{entry.name} is a link to {entry.link}, which does not stand before it")
+        # Held rather than read again: going back in a compressed tar means to unpack it from the beginning.
+        content = held[entry.link] if entry.link else entry.read()
+        if entry.name in linked:
+            held[entry.name] = content
+        if is_wanted:
+            yield entry.name, content
 
 
-def _entries(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name, size and reader of every file in an archive; more than that size never comes out of the reader."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file in an archive: its name, size and reader, out of which no more comes; of a hard link, what it links to."""
+
+    name: str
+    size: int
+    read: Callable[[], bytes]
+    link: str = ""
+
+
+def _entries(archive: Path) -> Iterator[_Entry]:
+    """Every file in an archive, in its order."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
                 if not info.is_dir():
                     # by its entry, not by its name: two members may have the same
-                    yield _printable(info.filename), info.file_size, partial(opened.read, info)
+                    yield _Entry(_printable(info.filename), info.file_size, partial(opened.read, info))
         return
     with archive.open("rb") as opened_file, tarfile.open(fileobj=_tar(opened_file)) as unpacked:
         for member in unpacked:
             # A hard link is a file of its own to whoever reads; a symbolic one is another name.
             if member.isfile() or member.islnk():
-                yield _printable(member.name.removeprefix("./")), member.size, partial(_read_member, unpacked, member)
+                link = _printable(member.linkname.removeprefix("./")) if member.islnk() else ""
+                name = _printable(member.name.removeprefix("./"))
+                yield _Entry(name, member.size, partial(_read_member, unpacked, member), link)
         # A tar reader stops at the end mark, or silently at a torn header: only the stream's end proves it whole.
         while unpacked.fileobj and unpacked.fileobj.read(READ_BYTES):
             pass
+
+
+def _is_wanted(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

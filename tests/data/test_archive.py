@@ -1,0 +1,46 @@
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from core.errors import DataError
+from data.reading.archive import read_members
+
+
+def pack_links(path: Path, links: list[tuple[str, str]]) -> None:
+    """A .tar.gz of two files and of hard links, each a name and what it links to."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in (("a/first.txt", b"one"), ("a/second.txt", b"two")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for name, target in links:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.LNKTYPE, target
+            archive.addfile(member)
+
+
+def test_hard_links_are_read_without_going_back_in_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tar.gz"
+    pack_links(path, [(f"b/{number}.txt", f"a/{('first', 'second')[number % 2]}.txt") for number in range(4)])
+    plain_seek = gzip.GzipFile.seek
+
+    def seek(self: gzip.GzipFile, offset: int, whence: int = io.SEEK_SET) -> int:
+        assert offset == 0 or (whence == io.SEEK_SET and offset >= self.tell()), "went back"
+        return plain_seek(self, offset, whence)
+
+    monkeypatch.setattr(gzip.GzipFile, "seek", seek)
+    assert list(read_members(path, ["b/*"])) == [
+        (f"b/{number}.txt", (b"one", b"two")[number % 2]) for number in range(4)
+    ]
+    assert [name for name, _ in read_members(path, ["a/second.txt", "b/1.txt"])] == ["a/second.txt", "b/1.txt"]
+
+
+def test_a_hard_link_to_what_is_not_there_is_a_damaged_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    pack_links(path, [("b/1.txt", "a/third.txt")])
+    with pytest.raises(DataError, match=r"b/1\.txt is a link to a/third\.txt, which does not stand before it"):
+        list(read_members(path, ["b/*"]))
+    assert [name for name, _ in read_members(path, ["a/*"])] == ["a/first.txt", "a/second.txt"]
