@@ -40,11 +40,11 @@ def find_corpus(folder: Path) -> Corpus:
     """The parts of the corpus in a folder. Raises DataError if there is no manifest."""
     for place in (folder, folder / "data"):
         if (place / MANIFEST).is_file():
-            return _in_run(place) if _is_pointer(place / MANIFEST) else _in_folder(place)
+            return _in_run(place) if is_pointer(place / MANIFEST) else _in_folder(place)
     raise DataError(f"no {MANIFEST} in {folder}; give a run's folder, a bundle, or a folder with a manifest and shards")
 
 
-def _is_pointer(path: Path) -> bool:
+def is_pointer(path: Path) -> bool:
     """Whether it is what a run leaves of the stage's name, which says where its artifact is."""
     try:
         value = json.loads(path.read_bytes())

@@ -27,7 +27,7 @@ from data.corpus.compare import Difference, compare
 from data.corpus.environment import environment
 from data.corpus.localfiles import Library
 from data.corpus.manifest import INPUTS, STAGE, read_manifest
-from data.corpus.places import find_corpus
+from data.corpus.places import find_corpus, is_pointer
 from data.corpus.redone import redone_recipe, write_recipe
 from data.corpus.roots import CORPUS, PARTS, with_corpus
 
@@ -84,7 +84,9 @@ def main(arguments: list[str]) -> None:
 
 def open_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a file, or of the corpus in a folder. Raises DataError if there is none."""
-    return dict(find_corpus(path).manifest) if path.is_dir() else read_manifest(path)
+    if path.is_dir():
+        return dict(find_corpus(path).manifest)
+    return dict(find_corpus(path.parent).manifest) if is_pointer(path) else read_manifest(path)
 
 
 def other_surroundings(manifest: Mapping[str, Any]) -> Iterator[str]:

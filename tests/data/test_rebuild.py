@@ -12,11 +12,11 @@ import yaml
 from core.errors import ConfigError, DataError, DeterministicError, RetryError
 from core.hashing import canonical_json, hash_value, sha256_hex
 from data.corpus.manifest import read_manifest
-from data.corpus.rebuild import other_surroundings
+from data.corpus.rebuild import open_manifest, other_surroundings
 from tests.conftest import run_module
 from tests.data.corpora import STAGES, folder_of, run_verb, write_small_corpus
 from tests.data.flaky import Site, serving
-from tests.data.test_verify_corpus import reseal
+from tests.data.test_verify_corpus import failures, reseal
 
 PARTS = ("sources", "documents", "tokenizer", "shards", "order", "corpus")
 QUICK = ("sources.request_wait_s=0", "sources.retry_wait_s=0")
@@ -149,6 +149,38 @@ def test_a_source_that_is_out_of_reach_is_not_gone_and_the_same_command_goes_on(
     assert [line.split()[0] for line in lines_of(capsys)] == ["same"] * len(PARTS)
 
 
+def test_a_continued_run_is_rebuilt_with_the_tokenizer_and_the_shards_of_its_parent(
+    made_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = read_manifest(folder_of(made_corpus, "manifest") / "manifest.json")
+    tokenizer = folder_of(made_corpus, "tokenizer") / "tokenizer.model"
+    order = folder_of(made_corpus, "pack") / "order.json"
+    recipe = yaml.safe_load((made_corpus.parent / "small.yaml").read_text())
+    recipe["run"] = {"name": "child", "out": str(tmp_path / "runs")}
+    recipe["sources"]["items"] = [{**recipe["sources"]["items"][1], "name": "gamma"}]
+    recipe["clean"]["decontamination"] = {}
+    recipe["tokenizer"] |= {"model": str(tokenizer), "sha256": parent["tokenizer"]["sha256"]}
+    base = {"order": str(order), "sha256": parent["order"]["sha256"], "share": 500, "consumed": 32, "unit": "samples"}
+    phases = [
+        {"name": "start", "weights": {"gamma": 1}},
+        {"name": "end", "start": 40, "unit": "permille", "weights": {"gamma": 3}},
+    ]
+    recipe["pack"] = {"seed": 2, "seq_len": 32, "base": base, "phases": phases}
+    recipe["train"] = {"steps": 25, "micro_batches": 4, "micro_batch": 1}
+    path = tmp_path / "child.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    for stage in STAGES:
+        run_verb(stage, path)
+    assert failures(tmp_path / "runs") == []
+    manifest = folder_of(tmp_path / "runs", "manifest") / "manifest.json"
+    assert {shard["source"] for shard in read_manifest(manifest)["shards"]} == {"alpha", "beta", "gamma"}
+    with pytest.raises(DataError, match=r"the tokenizer that was taken over, the order\.json of the parent"):
+        rebuild(manifest, "--out", tmp_path / "again", "--files", made_corpus.parent / "texts")
+    capsys.readouterr()
+    rebuild(manifest, "--out", tmp_path / "again", "--files", made_corpus.parent)
+    assert [line.split()[0] for line in lines_of(capsys)] == ["same"] * len(PARTS)
+
+
 def test_other_code_and_packages_are_said_and_are_no_failure(manifest: Path) -> None:
     said = read_manifest(manifest)
     assert list(other_surroundings(said)) == []
@@ -159,6 +191,12 @@ def test_other_code_and_packages_are_said_and_are_no_failure(manifest: Path) -> 
     assert notes[0] == "this is other code than the manifest's, in 1 files, data/clean.py among them"
     assert any(note.startswith("unicode is ") for note in notes)
     assert any(note.startswith("package resiliparse is ") and note.endswith("1.0 in the manifest") for note in notes)
+
+
+def test_the_manifest_is_found_in_a_runs_folder_and_by_what_points_to_it(made_corpus: Path) -> None:
+    wanted = read_manifest(folder_of(made_corpus, "manifest") / "manifest.json")
+    for path in (made_corpus, made_corpus / "manifest.json", folder_of(made_corpus, "manifest")):
+        assert open_manifest(path) == wanted
 
 
 def test_arguments_that_are_no_overrides_are_refused(manifest: Path) -> None:
