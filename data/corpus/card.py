@@ -170,8 +170,8 @@ def personal_data(manifest: Record) -> str:
 Documents taken down on request:
 
 {table}
-A document can be taken down by its key, the first 32 hex digits of the SHA-256 of its text: \
-`python -m data redact PACK --document KEY --reason TEXT --date DAY`, in a copy of the shards, and `clean.taken_down` for the next corpus.
+A document can be taken down by its key, the first 32 hex digits of the SHA-256 of its text: `python -m data redact PACK
+--document KEY --reason TEXT --date DAY`, in a copy of the shards, and `clean.taken_down` for the next corpus.
 """
 
 

@@ -65,3 +65,8 @@ def test_a_neutral_recipe_stays_as_it_is_when_made_neutral_again(tmp_path: Path)
     (tmp_path / "recipe.yaml").write_bytes(to_yaml(once))
     assert resolve(str(tmp_path / "recipe.yaml")) == once
     assert file_sources(once) == {0: Path("files/a/**/*.txt")}
+
+
+def test_web_archives_lie_on_a_disk_as_files_do() -> None:
+    items = [{"name": "a", "kind": "warc", "path": "files/a/*.warc.gz"}, {"name": "b", "kind": "http"}]
+    assert file_sources({"sources": {"items": items}}) == {0: Path("files/a/*.warc.gz")}
