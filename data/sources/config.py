@@ -16,6 +16,7 @@ from data.sources.debian import Debian
 from data.sources.download import Attempts, Manners
 from data.sources.files import Files
 from data.sources.http import Http
+from data.sources.huggingface import HubConfig, HuggingFace
 from data.sources.kind import SourceKind
 from data.sources.pypi import Pypi
 from data.sources.remote import Remote
@@ -34,6 +35,7 @@ class Kind(Enum):
     HTTP = "http"
     REMOTE = "remote"
     COMMONCRAWL = "commoncrawl"
+    HUGGINGFACE = "huggingface"
     FILES = "files"
     WARC = "warc"
 
@@ -44,6 +46,7 @@ KINDS: dict[Kind, SourceKind] = {
     Kind.HTTP: Http(),
     Kind.REMOTE: Remote(),
     Kind.COMMONCRAWL: CommonCrawl(),
+    Kind.HUGGINGFACE: HuggingFace(),
     Kind.FILES: Files(),
     Kind.WARC: Warc(),
 }
@@ -76,11 +79,13 @@ class SourceConfig:
                Debian package its copyright file if none are given
     language   BCP 47 tag of the text
     urls       http and remote: the files; they are read as archives if `read.members` says which members
-               commoncrawl: further evidence
+               commoncrawl: further evidence; huggingface: files of the repository that are evidence, by path
+    hub        huggingface only: which rows; `package` is the repository, `version` the revision
     crawl      commoncrawl only: which files of which crawl
     store      remote only: how to reach the store, as its client names it, for example `endpoint_override` of S3
     path       files and warc only: a file or a glob, taken from the current directory
-    sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
+    sha256     of the package's file; of the rows as lines of canonical JSON (huggingface); of the file at `path`, where
+               it is one file and should be pinned
     """
 
     name: str
@@ -94,6 +99,7 @@ class SourceConfig:
     file: str = ""
     sha256: str = ""
     urls: list[UrlConfig] = field(default_factory=list)
+    hub: HubConfig = field(default_factory=HubConfig)
     crawl: CrawlConfig = field(default_factory=CrawlConfig)
     store: dict[str, Any] = placement(dict)
     path: Path = field(default=Path(), metadata={PLACEMENT: True})
