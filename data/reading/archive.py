@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,22 +51,32 @@ def read_members(archive: Path, patterns: list[str]) -> Iterator[tuple[str, byte
     matches has more than MOST_BYTES when it is unpacked.
     """
     try:
-        entries = [(entry.name, entry.link) for entry in _entries(archive)]
-        for pattern in patterns:
-            if not fnmatch.filter((name for name, _ in entries), pattern):
-                raise DataError(f"{archive.name} has no member that matches {pattern!r}; correct the pattern")
-        linked = {link for name, link in entries if link and _is_wanted(name, patterns)}
-        yield from sorted(_members(archive, patterns, linked=linked))
+        with _opened(archive) as entries:
+            for pattern in patterns:
+                if not fnmatch.filter((entry.name for entry in entries), pattern):
+                    raise DataError(f"{archive.name} has no member that matches {pattern!r}; correct the pattern")
+            yield from sorted(_members(archive, entries, patterns))
     except DAMAGED as error:
         line = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{archive} is a damaged archive: {line}; delete it and fetch again") from error
 
 
-def _members(archive: Path, patterns: list[str], *, linked: set[str]) -> Iterator[tuple[str, bytes]]:
-    """The wanted members of an archive; `linked` names those whose content wanted hard links share."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file in an archive: its name, size and reader, out of which no more comes; of a hard link, what it links to."""
+
+    name: str
+    size: int
+    read: Callable[[], bytes]
+    link: str = ""
+
+
+def _members(archive: Path, entries: list[_Entry], patterns: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The wanted members of an archive."""
+    linked = {entry.link for entry in entries if entry.link and _is_wanted(entry.name, patterns)}
     room = MOST_BYTES
     held: dict[str, bytes] = {}
-    for entry in _entries(archive):
+    for entry in entries:
         if not (is_wanted := _is_wanted(entry.name, patterns)) and entry.name not in linked:
             continue
         room -= entry.size
@@ -84,35 +95,27 @@ def _members(archive: Path, patterns: list[str], *, linked: set[str]) -> Iterato
             yield entry.name, content
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A file in an archive: its name, size and reader, out of which no more comes; of a hard link, what it links to."""
-
-    name: str
-    size: int
-    read: Callable[[], bytes]
-    link: str = ""
-
-
-def _entries(archive: Path) -> Iterator[_Entry]:
-    """Every file in an archive, in its order."""
+@contextmanager
+def _opened(archive: Path) -> Iterator[list[_Entry]]:
+    """Every file in an archive, in its order; their readers are of use inside only."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
-            for info in opened.infolist():
-                if not info.is_dir():
-                    # by its entry, not by its name: two members may have the same
-                    yield _Entry(_printable(info.filename), info.file_size, partial(opened.read, info))
+            infos = [info for info in opened.infolist() if not info.is_dir()]
+            # by its entry, not by its name: two members may have the same
+            yield [_Entry(_printable(info.filename), info.file_size, partial(opened.read, info)) for info in infos]
         return
     with archive.open("rb") as opened_file, tarfile.open(fileobj=_tar(opened_file)) as unpacked:
+        entries = []
         for member in unpacked:
             # A hard link is a file of its own to whoever reads; a symbolic one is another name.
             if member.isfile() or member.islnk():
                 link = _printable(member.linkname.removeprefix("./")) if member.islnk() else ""
                 name = _printable(member.name.removeprefix("./"))
-                yield _Entry(name, member.size, partial(_read_member, unpacked, member), link)
+                entries.append(_Entry(name, member.size, partial(_read_member, unpacked, member), link))
         # A tar reader stops at the end mark, or silently at a torn header: only the stream's end proves it whole.
         while unpacked.fileobj and unpacked.fileobj.read(READ_BYTES):
             pass
+        yield entries
 
 
 def _is_wanted(name: str, patterns: list[str]) -> bool:
@@ -142,8 +145,7 @@ def _tar(stream: IO[bytes]) -> IO[bytes]:
         if len(content) < int(size):
             raise EOFError(f"its part {name} is cut off")
         if name.startswith("data.tar"):
+            # Unpacked at once, because the tar is read twice: for its names, and for what is wanted of it.
             part = io.BytesIO(content[: int(size)])
-            if not name.endswith(".zst"):
-                return part
             return io.BytesIO(whole_content(plain_blocks(part, name), name=name, most_bytes=MOST_BYTES))
     raise EOFError("a Debian package without a data.tar")

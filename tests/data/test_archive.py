@@ -22,19 +22,19 @@ def pack_links(path: Path, links: list[tuple[str, str]]) -> None:
             archive.addfile(member)
 
 
-def test_hard_links_are_read_without_going_back_in_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hard_links_do_not_unpack_the_archive_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.tar.gz"
-    pack_links(path, [(f"b/{number}.txt", f"a/{('first', 'second')[number % 2]}.txt") for number in range(4)])
-    plain_seek = gzip.GzipFile.seek
+    pack_links(path, [(f"b/{number}.txt", f"a/{('first', 'second')[number % 2]}.txt") for number in range(9)])
+    plain_seek, backwards = gzip.GzipFile.seek, []
 
     def seek(self: gzip.GzipFile, offset: int, whence: int = io.SEEK_SET) -> int:
-        assert offset == 0 or (whence == io.SEEK_SET and offset >= self.tell()), "went back"
+        backwards.extend([offset] if whence == io.SEEK_SET and offset < self.tell() else [])
         return plain_seek(self, offset, whence)
 
     monkeypatch.setattr(gzip.GzipFile, "seek", seek)
-    assert list(read_members(path, ["b/*"])) == [
-        (f"b/{number}.txt", (b"one", b"two")[number % 2]) for number in range(4)
-    ]
+    contents = [(f"b/{number}.txt", (b"one", b"two")[number % 2]) for number in range(9)]
+    assert list(read_members(path, ["b/*"])) == contents
+    assert len(backwards) <= 2  # after looking whether it is a tar, and after its names are known
     assert [name for name, _ in read_members(path, ["a/second.txt", "b/1.txt"])] == ["a/second.txt", "b/1.txt"]
 
 
