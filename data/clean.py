@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from core.artifact import Facts, build, current, plan
+from core.artifact import Facts, build, current, plan, verify_files
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load, placement
 from core.errors import ConfigError
@@ -105,6 +105,7 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "clean", CleanConfig, overrides)
     fetched = current(run.inputs_folder, "fetch")
+    verify_files(fetched)
     decided = identity(config) | ({"language_model": model_version()} if config.language.expected else {})
     wanted = plan(STAGE, folder="data", out=run.out_folder, config=decided, inputs={"fetch": fetched})
     artifact = build(wanted, partial(write, fetched=fetched.folder, config=config))

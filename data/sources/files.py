@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from data.sources.shelf import Shelf
 
 
+STRANGE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 class Files(SourceKind):
     """Files at a path or a glob; their names are relative to the folder before the first wildcard."""
 
@@ -58,8 +61,22 @@ def _split_glob(path: Path) -> tuple[Path, str]:
 def _hashed(base: Path, patterns: Iterable[str]) -> list[tuple[str, str]]:
     found: dict[str, Path] = {}
     for pattern in patterns:
-        paths = [path for path in base.glob(pattern) if path.is_file()]
+        paths = [path for path in base.glob(pattern) if not path.is_dir()]
         if not paths:
             raise DataError(f"no file matches {base / pattern}; correct the path")
         found |= {path.relative_to(base).as_posix(): path for path in paths}
-    return [(name, hash_file(path)) for name, path in sorted(found.items())]
+    return [(_sound(name), _hash(path)) for name, path in sorted(found.items())]
+
+
+def _sound(name: str) -> str:
+    """A file's name, which goes into records and messages. Raises DataError if it breaks a line or is no Unicode."""
+    if STRANGE.search(name):
+        raise DataError(f"a file is named {name!r}, with line ends, control characters or no UTF-8; rename it")
+    return name
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; mend the file, or correct the path") from error
