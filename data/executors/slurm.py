@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -90,16 +91,12 @@ def execute(job: Job, tasks: list[int], engine: EngineConfig, advance: Callable[
     notes = Path(mkdtemp(prefix="notes-", dir=job.engine_folder))
     executor = SlurmExecutor(job, tasks, name=name, notes=notes, engine=engine)
     _cancel(name)
-    try:
-        executor.run()
+    with ExitStack() as on_failure:
+        on_failure.callback(_cancel, name)
+        _submit(executor, job)
         _wait(executor, job, notes, engine.slurm, advance)
-    except subprocess.CalledProcessError as error:
-        raise ConfigError(
-            f"{error.cmd[0]} refused the job of {job.step.name} with exit code {error.returncode} and the words above; "
-            "change section data.slurm"
-        ) from error
-    finally:
-        _cancel(name)
+        if _have_ended(executor, engine.slurm):
+            on_failure.pop_all()
 
 
 def _check(job: Job) -> None:
@@ -113,6 +110,16 @@ def _environment(slurm: SlurmConfig) -> str:
     folder = Path(sys.executable).parent
     exports = f'export PATH={shlex.quote(str(folder))}:"$PATH" PYTHONPATH={shlex.quote(str(ROOT))}'
     return f"{slurm.setup}; {exports}" if slurm.setup else exports
+
+
+def _submit(executor: SlurmExecutor, job: Job) -> None:
+    try:
+        executor.run()
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(
+            f"{error.cmd[0]} refused the job of {job.step.name} with exit code {error.returncode} and the words above; "
+            "change section data.slurm"
+        ) from error
 
 
 def _wait(executor: SlurmExecutor, job: Job, notes: Path, slurm: SlurmConfig, advance: Callable[[int], None]) -> None:
@@ -139,6 +146,17 @@ def _wait(executor: SlurmExecutor, job: Job, notes: Path, slurm: SlurmConfig, ad
         # A file system of several machines may show a result late; and a job may yet be requeued.
         if lost and now - lost_since >= slurm.settle_s:
             raise _lost(executor, job, lost[0], states)
+
+
+def _have_ended(executor: SlurmExecutor, slurm: SlurmConfig) -> bool:
+    """Whether jobs whose results are here end by themselves; until then they write logs and statistics."""
+    deadline = time.monotonic() + slurm.settle_s
+    while time.monotonic() < deadline:
+        states = _states(executor.job_ids)
+        if states is not None and ENDED.issuperset(states.values()):
+            return True
+        time.sleep(slurm.poll_s)
+    return False
 
 
 def _states(ids: list[str]) -> dict[str, str] | None:

@@ -47,12 +47,27 @@ class Faulty(Square):
 
 @dataclass(kw_only=True)
 class Waiting(Square):
-    """As Square, but task 0 never ends: it says through the log that it has begun."""
+    """As Square, but task 0 never ends if `is_stuck`."""
 
     name: ClassVar[str] = "waiting"
+    is_stuck: bool
 
     def run(self, task: int, out: Path) -> None:
         """Write the square; task 0 then waits for a signal that ends it."""
         super().run(task, out)
-        while task == 0:
+        while self.is_stuck and task == 0:
             signal.pause()
+
+
+def done_in(log: Path) -> list[int]:
+    """The tasks that were really done, as often as they were."""
+    return sorted(int(line.split()[0]) for line in _lines(log))
+
+
+def workers_in(log: Path) -> set[int]:
+    """The processes that did them."""
+    return {int(line.split()[1]) for line in _lines(log)}
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []

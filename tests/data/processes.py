@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 
 def until(is_so: Callable[[], bool]) -> None:

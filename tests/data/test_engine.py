@@ -1,17 +1,17 @@
+import dataclasses
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from core.artifact import list_files
-from core.codetree import ROOT
+from core.config import identity
 from core.errors import ConfigError, DataError, ProjectError, RetryError
 from data.engine import run_tasks
-from data.engineconfig import EngineConfig, Executor
-from tests.data.engine_steps import Faulty, Square
+from data.engineconfig import EngineConfig, Executor, RayConfig, SlurmConfig
+from tests.data.engine_launcher import start
+from tests.data.engine_steps import Faulty, Square, done_in, workers_in
 from tests.data.processes import DEADLINE_S, is_running, until
 
 TASKS = 7
@@ -26,12 +26,6 @@ def square(folder: Path, *, workers: int = 1, identity: str = "one") -> list[Pat
     return run_tasks(step, tasks=TASKS, folder=folder, identity=identity, engine=local(workers))
 
 
-def done_in(folder: Path) -> list[int]:
-    """The tasks that were really done, as often as they were."""
-    log = folder.parent / "log"
-    return sorted(int(line.split()[0]) for line in log.read_text().splitlines())
-
-
 def results(folders: list[Path]) -> list[object]:
     return [list_files(folder) for folder in folders]
 
@@ -41,8 +35,7 @@ def test_any_number_of_workers_gives_the_same_files(tmp_path: Path) -> None:
     for workers in (1, 2, 3):
         (tmp_path / str(workers)).mkdir()
         found[workers] = square(tmp_path / str(workers) / "work", workers=workers)
-        processes = {line.split()[1] for line in (tmp_path / str(workers) / "log").read_text().splitlines()}
-        assert (processes == {str(os.getpid())}) == (workers == 1)
+        assert (workers_in(tmp_path / str(workers) / "log") == {os.getpid()}) == (workers == 1)
     assert results(found[1]) == results(found[2]) == results(found[3])
     assert [(folder / "deep" / "square.txt").read_text() for folder in found[3]] == [str(n * n) for n in range(TASKS)]
     assert [folder.name for folder in found[1]] == [f"{task:05d}" for task in range(TASKS)]
@@ -56,7 +49,7 @@ def test_what_is_done_is_kept_and_what_is_not_is_done(tmp_path: Path) -> None:
     (folders[5] / "deep" / "stranger").touch()
     (tmp_path / "log").unlink()
     assert results(square(tmp_path / "work", workers=2)) == first
-    assert done_in(tmp_path / "work") == [2, 4, 5]
+    assert done_in(tmp_path / "log") == [2, 4, 5]
     (tmp_path / "log").unlink()
     square(tmp_path / "work")
     assert not (tmp_path / "log").exists()
@@ -65,9 +58,9 @@ def test_what_is_done_is_kept_and_what_is_not_is_done(tmp_path: Path) -> None:
 def test_another_identity_or_number_of_tasks_keeps_nothing(tmp_path: Path) -> None:
     square(tmp_path / "work")
     square(tmp_path / "work", identity="two")
-    assert done_in(tmp_path / "work") == sorted([*range(TASKS), *range(TASKS)])
+    assert done_in(tmp_path / "log") == sorted([*range(TASKS), *range(TASKS)])
     run_tasks(Square(log=tmp_path / "log"), tasks=2, folder=tmp_path / "work", identity="two", engine=local(1))
-    assert done_in(tmp_path / "work").count(0) == 3
+    assert done_in(tmp_path / "log").count(0) == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -81,7 +74,7 @@ def test_an_error_of_a_task_comes_out_as_it_is_and_others_are_kept(
     assert not (tmp_path / "work" / "00003").exists()
     healed = Faulty(log=tmp_path / "log", at=-1, how="")
     run_tasks(healed, tasks=4, folder=tmp_path / "work", identity="x", engine=local(workers))
-    assert [done_in(tmp_path / "work").count(task) for task in (0, 3)] == [1, 2]
+    assert [done_in(tmp_path / "log").count(task) for task in (0, 3)] == [1, 2]
 
 
 def test_a_killed_worker_is_a_fault_of_the_moment(tmp_path: Path) -> None:
@@ -98,31 +91,14 @@ def test_a_bug_in_a_step_is_no_error_of_the_user(tmp_path: Path) -> None:
         run_tasks(step, tasks=3, folder=tmp_path / "two", identity="x", engine=local(2))
 
 
-PARENT = """
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from data.engine import run_tasks
-from data.engineconfig import EngineConfig
-from tests.data.engine_steps import Waiting
-folder = Path(sys.argv[1])
-if __name__ == "__main__":
-    run_tasks(Waiting(log=folder / "log"), tasks=4, folder=folder / "work", identity="x",
-              engine=EngineConfig(workers=int(sys.argv[2])))
-"""
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_launcher(tmp_path: Path, how: signal.Signals) -> None:
-    (tmp_path / "parent.py").write_text(PARENT)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", tmp_path, "2"], env=environment)
+    launcher = start(tmp_path, Executor.LOCAL, os.environ)
     log = tmp_path / "log"
-    until(lambda: log.exists() and len(log.read_text().splitlines()) == 4)
-    workers = {int(line.split()[1]) for line in log.read_text().splitlines()}
-    parent.send_signal(how)
-    assert parent.wait(DEADLINE_S) == -how
-    until(lambda: not any(is_running(pid) for pid in workers))
+    until(lambda: done_in(log) == [0, 1, 2, 3])
+    launcher.send_signal(how)
+    assert launcher.wait(DEADLINE_S) == (130 if how is signal.SIGINT else -how)
+    until(lambda: not any(map(is_running, workers_in(log))))
 
 
 def test_datatrove_and_progress_leave_the_console_with_one_line(
@@ -134,10 +110,16 @@ def test_datatrove_and_progress_leave_the_console_with_one_line(
     assert [line.startswith(f"square {TASKS}/{TASKS} tasks") for line in told.err.splitlines()] == [True]
 
 
-@pytest.mark.parametrize(
-    ("field", "message"),
-    [({"workers": 0}, "data.workers is 0")],
-)
-def test_settings_out_of_range_are_refused(field: dict[str, int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        EngineConfig(**field)  # type: ignore[arg-type]
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.workers is 0"):
+        EngineConfig(workers=0)
+    for name in ("cpus_per_task", "mem_per_cpu_gb", "tasks_per_job", "max_array", "poll_s"):
+        with pytest.raises(ConfigError, match=rf"data\.slurm.*{name}.* 0"):
+            dataclasses.replace(SlurmConfig(), **{name: 0})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"data\.ray\.cpus_per_task is 0"):
+        RayConfig(cpus_per_task=0)
+
+
+def test_nothing_of_the_section_but_keep_dropped_is_identity() -> None:
+    moved = EngineConfig(executor=Executor.SLURM, workers=9, slurm=SlurmConfig(partition="long"))
+    assert identity(moved) == identity(EngineConfig()) == {"keep_dropped": False}
