@@ -94,9 +94,18 @@ def dropped(manifest: Record) -> str:
 `dropped.jsonl` of the stage clean (SHA-256 `{manifest["documents"]["dropped"]["sha256"]}`).
 
 {table}
-Besides, {_size(total["normalized_away_bytes"])} went with bringing text into its normal form, and \
+{_steps(total)}Besides, {_size(total["normalized_away_bytes"])} went with bringing text into its normal form, and \
 {_size(total["edited_away_bytes"])} with masking and taking out lines (a negative number was added).
 """
+
+
+def _steps(total: Record) -> str:
+    """A table of the steps that may drop, in their order, where they were counted one by one."""
+    rows = [
+        (step, *(f"{flow[side]['documents']:,}" for side in ("in", "out")), f"{sum(flow['dropped'].values()):,}")
+        for step, flow in total.get("steps", {}).items()
+    ]
+    return f"Step by step:\n\n{_table(('step', 'came in', 'went out', 'dropped'), rows)}\n" if rows else ""
 
 
 def meaning(reason: str) -> str:

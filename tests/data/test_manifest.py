@@ -18,6 +18,7 @@ from data.clean import CleanConfig
 from data.corpus.environment import environment, imported_distributions
 from data.corpus.leaves import read_leaves
 from data.corpus.manifest import check_keys, read_manifest, sidecars_of
+from data.corpus.origins import locator
 from data.corpus.redone import write_recipe
 from data.documents import read_documents
 from data.packconfig import PackConfig
@@ -40,6 +41,28 @@ def test_every_source_has_an_exact_locator_a_licence_and_its_evidence_by_hash(ma
     assert alpha["bytes"] == sum(entry["bytes"] for entry in alpha["files"])
     assert beta["sha256"] == beta["files"][0]["sha256"]
     assert (alpha["pattern"], beta["pattern"]) == ("alpha*.jsonl", "beta.txt")
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            {"kind": "pypi", "package": "Plays", "version": "0.6", "file": "Plays-0.6.tar.gz"},
+            "pkg:pypi/plays@0.6?file_name=Plays-0.6.tar.gz",
+        ),
+        (
+            {"kind": "debian", "package": "help-zh:all", "version": "4:7.4-1", "file": "help.deb"},
+            "pkg:deb/debian/help-zh@4%3A7.4-1?arch=all",
+        ),
+        (
+            {"kind": "huggingface", "package": "people/set", "version": "a" * 40, "file": ""},
+            f"pkg:huggingface/people/set@{'a' * 40}",
+        ),
+        ({"kind": "http", "package": "", "version": "", "file": "x"}, f"sha256:{'0' * 64}"),
+    ],
+)
+def test_a_locator_is_a_package_url_or_else_the_contents_hash(record: dict[str, str], said: str) -> None:
+    assert locator({**record, "sha256": "0" * 64}) == said
 
 
 def test_every_stage_has_code_configuration_counts_and_drops_by_reason(

@@ -123,6 +123,15 @@ def test_a_corpus_of_the_web_is_fetched_anew(remote: Path, site: Site, tmp_path:
     assert [site.asked[f"/{name}.jsonl"] for name in ("one", "two", "three")] == [1, 1, 1]
 
 
+def test_the_sources_in_a_manifest_name_no_host_and_the_recipe_in_it_names_what_it_must(
+    remote: Path, site: Site
+) -> None:
+    manifest = read_manifest(remote)
+    assert [source["files"][0]["address_path"] for source in manifest["sources"]][0] == "/one.jsonl"
+    assert site.url not in json.dumps(manifest["sources"])
+    assert site.url in json.dumps(manifest["recipe"])
+
+
 def test_every_source_that_is_gone_is_named_and_those_that_are_there_are_not(
     remote: Path, held: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
