@@ -116,7 +116,8 @@ class Web:
                 headers["If-Range"] = part.etag
         with self._ask(url, headers) as answer:
             if answer.status_code == 416 and part.received:
-                self._check_end(url, part, answer)
+                if not part.is_left:
+                    self._check_end(url, part, answer)
                 return
             if answer.status_code not in (200, 206):
                 raise _refusal(url, answer.status_code)

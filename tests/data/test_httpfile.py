@@ -1,5 +1,6 @@
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +73,7 @@ def download(client: Web, url: str, target: Path, *, sha256: str = SHA256) -> st
         etags.append(client.receive(url, aside))
 
     keep(target, sha256, what=url, receive=receive)
-    return etags[-1]
+    return etags[-1] if etags else ""
 
 
 def test_a_file_arrives_whole_with_its_etag(site: Site, tmp_path: Path, timer: Timer) -> None:
@@ -109,6 +110,53 @@ def test_a_server_without_ranges_is_asked_from_the_start(site: Site, tmp_path: P
     with pytest.raises(DataError, match=f"declares {len(CONTENT)} bytes and ends after"):
         fetch(site, tmp_path, timer)
     assert site.asked["/a.txt"] <= 7
+
+
+def test_another_range_than_asked_for_is_not_taken(site: Site, tmp_path: Path, timer: Timer) -> None:
+    site.faults, site.shift = ["drop"], 7
+    fetch(site, tmp_path, timer)
+    assert (tmp_path / "cache" / "a").read_bytes() == CONTENT
+    assert [bool(asked) for asked in site.ranges] == [False, True, False]
+
+
+def test_a_file_of_untold_length_that_breaks_off_is_caught_by_its_hash(
+    site: Site, tmp_path: Path, timer: Timer
+) -> None:
+    site.is_length_told = False
+    fetch(site, tmp_path, timer)
+    site.faults = ["drop"]
+    with pytest.raises(DataError, match=f"the recipe wants {SHA256}"):
+        fetch(site, tmp_path, timer)
+
+
+def test_what_a_run_without_network_left_is_gone_on_with(site: Site, tmp_path: Path, timer: Timer) -> None:
+    site.faults = ["drop", 500, 500, 500]
+    with pytest.raises(RetryError, match="HTTP status 500"):
+        download(web(timer), f"{site.url}/a.txt", tmp_path / "a")
+    left = (tmp_path / ".a.part").read_bytes()
+    assert left and CONTENT.startswith(left)
+    site.ranges.clear()
+    download(web(timer), f"{site.url}/a.txt", tmp_path / "a")
+    assert site.ranges == [f"bytes={len(left)}-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("wrong", [b"x" * 1000, CONTENT + b"longer"], ids=["short", "long"])
+def test_what_was_left_of_another_file_is_begun_again(site: Site, tmp_path: Path, timer: Timer, wrong: bytes) -> None:
+    (tmp_path / ".a.part").write_bytes(wrong)
+    download(web(timer), f"{site.url}/a.txt", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert site.ranges == [f"bytes={len(wrong)}-", ""]
+
+
+def test_two_processes_that_want_one_file_ask_for_it_once(site: Site, tmp_path: Path, timer: Timer) -> None:
+    site.faults, site.headers = [503], {"Retry-After": "1"}
+    other = threading.Thread(target=download, args=(web(timer), f"{site.url}/a.txt", tmp_path / "a"))
+    waiting = Clock(now_s=lambda: timer.now, wait_s=lambda _: other.start(), date=lambda: NOON)
+    download(Web(web(timer).manners, waiting), f"{site.url}/a.txt", tmp_path / "a")
+    other.join(timeout=60)
+    assert not other.is_alive() and site.asked["/a.txt"] == 2
+    assert (tmp_path / "a").read_bytes() == CONTENT
 
 
 def test_a_length_that_the_server_does_not_keep_is_bad_data(site: Site, tmp_path: Path, timer: Timer) -> None:

@@ -13,8 +13,9 @@ from core.artifact import Artifact, current
 from core.codetree import ROOT
 from core.config import load
 from core.errors import ConfigError, DataError
-from data.sources.config import SourcesConfig
+from data.sources.config import KINDS, Kind, SourcesConfig
 from data.sources.fetch import main, open_sources
+from data.sources.pin import main as pin_main
 from tests.conftest import run_module
 from tests.data.index import Index, make_sdist, make_wheel, serving
 
@@ -186,6 +187,45 @@ def test_a_glob_takes_all_its_files_and_evidence_lies_beside_them(tiny_recipe: P
     assert files_below(artifact.folder / "evidence" / "beta") == ["LICENSE"]
     source = open_sources(artifact.folder)[1]
     assert [name for name, _ in source.files] == ["a/1.txt", "b/2.txt"]
+
+
+@pytest.mark.parametrize("name", ["witness/1.txt", ".1.part"])
+def test_a_file_that_the_artifact_would_lose_is_refused(tiny_recipe: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "many" / name).parent.mkdir(parents=True)
+    (tmp_path / "many" / name).write_text(name, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"source beta: '{name}' has a name that artifacts keep for themselves"):
+        fetch(tiny_recipe, f"sources.items.1.path={tmp_path}/many/**/*1.*")
+
+
+def test_missing_hashes_of_packages_and_files_are_printed_and_make_the_recipe_whole(
+    index: Index, tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, index)
+    wanted = index.listed_sha256[SDIST]
+    recipe.write_text(recipe.read_text().replace(wanted, "''"))
+    with pytest.raises(ConfigError, match="source old of kind pypi lacks sha256"):
+        fetch(recipe)
+    pin_main([str(recipe)])
+    pins = capsys.readouterr().out.split()
+    hashes = [wanted, *[index.listed_sha256[WHEEL]] * 2]
+    assert pins == [f"sources.items.{number}.sha256={sha256}" for number, sha256 in enumerate(hashes)]
+    index.files.clear()
+    fetch(recipe, *pins)
+    pin_main([str(tiny_recipe)])
+    pins = capsys.readouterr().out.split()[-2:]
+    assert [pin.split("=")[0] for pin in pins] == ["sources.items.0.sha256", "sources.items.1.sha256"]
+    fetch(tiny_recipe, *pins)
+
+
+def test_a_check_loads_nothing_that_only_a_download_needs() -> None:
+    heavy = {"requests", "pypi_simple", "urllib3", "fsspec", "pyarrow", "datasets", "huggingface_hub"}
+    program = f"import sys; from data.check import main; main(['smoke']); print(sorted(sys.modules.keys() & {heavy}))"
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.stdout == "[]\n", finished.stderr
+
+
+def test_every_kind_has_what_knows_it() -> None:
+    assert set(KINDS) == set(Kind)
 
 
 def test_a_pinned_file_must_be_what_its_hash_says(tiny_recipe: Path) -> None:
