@@ -21,10 +21,10 @@ class First(Generic[Item]):
         self._count = count
         self._held: list[tuple[Rank, Item]] = []
 
-    def offer(self, rank: Rank, make: Callable[[], Item]) -> None:
-        """Consider an item; `make` is only called for one that is held, until a better one comes."""
+    def offer(self, rank: Rank, item: Item) -> None:
+        """Consider an item; it is held until enough better ones have come."""
         if len(self._held) < self._count or (self._held and rank < self._held[-1][0]):
-            insort(self._held, (rank, make()), key=itemgetter(0))
+            insort(self._held, (rank, item), key=itemgetter(0))
             del self._held[self._count :]
 
     def __iter__(self) -> Iterator[Item]:

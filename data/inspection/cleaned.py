@@ -67,10 +67,10 @@ class Seen:
         names = (document.key, document.origin, note)
         rank = drawn(seed, document.source, document.key)
         self.lengths[bin_of(count_bytes)] += 1
-        self.samples.offer((*rank, *names), lambda: (document, note))
-        self.longest.offer((-count_bytes, *names), lambda: document)
-        self.shortest.offer((count_bytes, *names), lambda: document)
-        self.heads.offer((*rank, *names), lambda: document.text[: LanguageConfig().max_chars])
+        self.samples.offer((*rank, *names), (document, note))
+        self.longest.offer((-count_bytes, *names), document)
+        self.shortest.offer((count_bytes, *names), document)
+        self.heads.offer((*rank, *names), document.text[: LanguageConfig().max_chars])
 
 
 @dataclass(slots=True)
@@ -93,6 +93,7 @@ def blocks(artifact: Artifact, *, samples: int, seed: int) -> Iterator[Block]:
                 kept[document.source].add(document, note="held out" if part_of == HELDOUT else "", seed=seed)
     dropped = _dropped(folder, samples=samples, seed=seed)
     yield _balances(sources, report["total"])
+    yield from _steps(report["total"].get("steps", {}))
     yield _reasons(sources, report["total"])
     yield from _counts(sources, "masked", title="Personal data masked in documents that stay", what="placeholder")
     yield from _benchmarks(report["benchmarks"])
@@ -120,22 +121,23 @@ def _show(document: Document, note: str, **chars: int) -> Any:
 def _dropped(folder: Path, *, samples: int, seed: int) -> Dropped:
     found = Dropped()
     for path in sorted((folder / DROPPED_TEXTS).glob("*.jsonl")):
-        for document, reason in _dropped_texts(path):
+        for document, reason, twin in _dropped_texts(path):
             lengths = found.lengths.setdefault(document.source, Counter())
             lengths[bin_of(len(document.text.encode()))] += 1
             first = found.samples.setdefault(reason, First(samples))
             rank = drawn(seed, reason, document.source, document.key, document.origin)
-            first.offer(rank, lambda document=document: (document, ""))  # type: ignore[misc]
+            first.offer(rank, (document, f"like {twin}" if twin else ""))
     return found
 
 
-def _dropped_texts(path: Path) -> Iterator[tuple[Document, str]]:
+def _dropped_texts(path: Path) -> Iterator[tuple[Document, str, str]]:
+    """Documents with the reason why they are dropped and, of near-duplicates, the key of what stays."""
     with path.open("rb") as stream:
         for line_number, line in enumerate(stream, start=1):
             try:
                 row = json.loads(line)
                 document = Document(row["key"], row["source"], row["text"], row["origin"])
-                yield document, row["reason"]
+                yield document, row["reason"], row.get("twin", "")
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     f"{path} line {line_number} is no dropped document: {error!r}; run stage clean again"
@@ -160,6 +162,25 @@ def _balances(sources: Mapping[str, Any], total: Mapping[str, Any]) -> Table:
     columns = ["source", "came in", "text", "train", "held out", "dropped", "text that stays"]
     columns += ["bytes normalized away", "bytes edited away"]
     return Table(title="Documents by source", columns=columns, rows=rows, shown=len(rows))
+
+
+def _steps(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
+    """What each step let through, in their order; those that had nothing to do are left out."""
+    rows = [
+        [
+            Cell(name),
+            number(one["in"]["documents"]),
+            size(one["in"]["bytes"]),
+            part(sum(one["dropped"].values()), one["in"]["documents"]),
+            number(one["out"]["documents"]),
+            size(one["out"]["bytes"]),
+        ]
+        for name, one in sorted(steps.items(), key=lambda step: -step[1]["in"]["documents"])
+        if one["dropped"] or one["in"]["bytes"] != one["out"]["bytes"]
+    ]
+    if rows:
+        columns = ["step", "came in", "text", "dropped", "went out", "text that went out"]
+        yield Table(title="Step by step", columns=columns, rows=rows)
 
 
 def _reasons(sources: Mapping[str, Any], total: Mapping[str, Any]) -> Table:

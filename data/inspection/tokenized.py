@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sentencepiece import sentencepiece_model_pb2
 
 from core.artifact import Artifact
-from data.documents import read_documents
+from data.documents import Document, read_documents
 from data.inspection.blocks import (
     BYTES,
     SHOWN_CHARS,
@@ -123,12 +123,12 @@ def _coloured(pieces: list[str]) -> Iterator[Run]:
 
 def _cut(tokenizer: Tokenizer, clean: Artifact, *, samples: int, seed: int) -> Iterator[Samples]:
     for path in sorted((clean.folder / HELDOUT).glob("*.jsonl")):
-        picked: First[Sample] = First(samples)
+        picked: First[Document] = First(samples)
         for document in read_documents(path):
-            rank = drawn(seed, document.source, document.key)
-            picked.offer(rank, lambda document=document: _tokens(tokenizer, document.text, document.origin))  # type: ignore[misc]
+            picked.offer(drawn(seed, document.source, document.key), document)
         if len(picked):
-            yield Samples(title=f"{path.stem}: held-out documents, token by token", samples=list(picked))
+            shown = [_tokens(tokenizer, document.text, document.origin) for document in picked]
+            yield Samples(title=f"{path.stem}: held-out documents, token by token", samples=shown)
 
 
 def _tokens(tokenizer: Tokenizer, text: str, origin: str) -> Sample:

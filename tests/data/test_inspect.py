@@ -188,13 +188,13 @@ def test_what_is_chosen_does_not_depend_on_the_order() -> None:
         source.shuffle(items)
         first: First[str] = First(7)
         for item in items:
-            first.offer(drawn(4, item), lambda item=item: item)  # type: ignore[misc]
+            first.offer(drawn(4, item), item)
         choices.append(list(first))
     assert choices[0] == sorted(items, key=lambda item: drawn(4, item))[:7]
     assert all(choice == choices[0] for choice in choices)
     assert sorted(items, key=lambda item: drawn(5, item))[:7] != choices[0]
     nothing: First[str] = First(0)
-    nothing.offer((1,), lambda: "never")
+    nothing.offer((1,), "never")
     assert list(nothing) == []
 
 
