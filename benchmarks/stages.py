@@ -6,6 +6,7 @@ a peer that is not installed is left out and named. Tokens, n-grams and language
 
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -23,8 +24,8 @@ from data.reading.html import decode_page, page_text
 from data.reading.warc import read_record, records
 from data.steps.gopher import RepetitionConfig, quality_reason, repetition_reason
 from data.steps.language import LanguageConfig, identify
-from data.steps.lines import LinesConfig, without_repeated
-from data.steps.minhash import FuzzyConfig, Permutations, bands_of
+from data.steps.lines import LinesConfig, hashes_of, without
+from data.steps.minhash import FuzzyConfig, Permutations, bands_of, shingles_of
 from data.steps.pii import MaskConfig, mask
 from data.steps.signals import Signals
 from data.steps.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
@@ -204,17 +205,29 @@ def _dedup(texts: list[Text], stage: MakeStage) -> list[Stage]:
     config = FuzzyConfig()
     permutations = Permutations.drawn(config)
     signature = _their_signature()
-    near = stage("MinHash signature", each(lambda one: bands_of(one.text, config, permutations), texts))
+    near = stage("MinHash signature", each(lambda one: _bands(one.text, config, permutations), texts))
     near.runners[DATATROVE] = each(lambda one: signature(one.text), texts)
     peer(near, "datasketch 1.6.5", "datasketch", lambda: _datasketch(texts))
 
     documents = [Document(key, "a", text, "") for key, text in {key_of(one.text): one.text for one in texts}.items()]
-    lines = stage("repeated lines", lambda: without_repeated(documents, order=["a"], config=LinesConfig()))
+    lines = stage("repeated lines", lambda: _without_repeated(documents, LinesConfig()))
     hashes = SentenceDedupSignature(
         tempfile.mkdtemp(), config=SentDedupConfig(n_sentences=1, split_sentences=False)
     ).get_hashes
     lines.runners[f"{DATATROVE} (first of 3 stages)"] = each(lambda one: hashes(Peer(text=one.text, id=""), 0), texts)
     return [personal, exact, near, lines]
+
+
+def _bands(text: str, config: FuzzyConfig, permutations: Permutations) -> object:
+    return bands_of(shingles_of(text, ngram=config.ngram), config, permutations)
+
+
+def _without_repeated(documents: list[Document], config: LinesConfig) -> None:
+    """Count the lines of all documents and take out those of many, as data/cleaning/repeated.py does by buckets."""
+    counts = Counter(number for one in documents for number in hashes_of(one.text, config))
+    repeated = {number for number, count in counts.items() if count >= config.min_documents}
+    for one in documents:
+        without(one.text, repeated, config)
 
 
 def _their_signature() -> Callable[[str], object]:
@@ -263,7 +276,7 @@ def _chain(texts: list[Text], stage: MakeStage) -> Stage:
         masked = mask(one.text, kinds)[0]
         if not _our_rules(Text(masked, one.language)):
             key_of(masked)
-            bands_of(masked, fuzzy, permutations)
+            _bands(masked, fuzzy, permutations)
 
     formatter, xxhash64, signature = PIIFormatter(), create_hash_func(HashConfig()), _their_signature()
     drops = _their_rules(FILTERS, texts)

@@ -6,7 +6,8 @@ that what can be known before the first stage does not stop a later one.
 
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load, resolve
-from data.clean import CleanConfig, check_inputs
+from data.clean import check_inputs
+from data.cleanconfig import CleanConfig
 from data.course import plan_course
 from data.engineconfig import EngineConfig
 from data.packconfig import PackConfig

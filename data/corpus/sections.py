@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config import PLACEMENT
-from data.clean import CleanConfig
+from data.cleanconfig import CleanConfig
 from data.packconfig import PackConfig, Unit
 from data.sources.config import SourcesConfig
 from data.tokenizer import TokenizerConfig

@@ -14,7 +14,7 @@ from core.config import identity, load
 from core.errors import DataError
 from core.hashing import hash_file, hash_value, sha256_hex
 from core.merkle import chunk_root, leaf_hash
-from data.clean import CleanConfig
+from data.cleanconfig import CleanConfig
 from data.corpus.environment import environment, imported_distributions
 from data.corpus.leaves import read_leaves
 from data.corpus.manifest import check_keys, read_manifest, sidecars_of
