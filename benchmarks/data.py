@@ -1,8 +1,8 @@
 """Documents and megabytes per second of one core, stage by stage, ours against peers in one run on the same documents.
 
-`python -m benchmarks.data [DOCUMENTS [REPEATS [ONLY]]]` takes so many texts (1,000) of benchmarks/corpus.yaml, and 200
-of its web pages, and runs every stage in every tool so often (5 times), the tools in turn and in another order each
-time. Time is that of the processor, so that other work on the machine matters less. A ratio is taken within each
+`python -m benchmarks.data [DOCUMENTS [REPEATS [ONLY]]]` takes at most so many texts (1,000) of benchmarks/corpus.yaml,
+and 100 of its web pages, and runs every stage in every tool so often (3 times), the tools in turn and in another order
+each time. Time is that of the processor, so that other work on the machine matters less. A ratio is taken within each
 repeat; the table has the median, and the smallest and largest in brackets. ONLY is a part of a stage's name.
 Peers beyond our own packages: `pip install -r benchmarks/requirements.txt`, best into an environment of their own.
 """
@@ -12,6 +12,7 @@ import platform
 import statistics
 import sys
 import time
+from itertools import accumulate
 
 from benchmarks.corpus import fetch, fetched_folder
 from benchmarks.stages import OURS, Runner, Stage, is_judged, page_stages, text_stages
@@ -21,14 +22,15 @@ from data.sources.fetch import open_sources
 from tests.data.crawl import http, packed, record
 from tests.data.parity import Text
 
-PAGES = 200
-LEAST_S = 0.3
+PAGES = 100
+SOURCE_BYTES = 300_000
+LEAST_S = 0.2
 
 
 def main() -> None:
     """Run the benchmark and print its table in Markdown."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    wanted, repeats = (int(sys.argv[place]) if len(sys.argv) > place else value for place, value in ((1, 1000), (2, 5)))
+    wanted, repeats = (int(sys.argv[place]) if len(sys.argv) > place else value for place, value in ((1, 1000), (2, 3)))
     only = sys.argv[3] if len(sys.argv) > 3 else ""
     texts, pages = chosen(fetch(), wanted), handbook_pages()
     archive = packed([record("response", f"http://a/{number}", http(page)) for number, page in enumerate(pages)])
@@ -45,9 +47,13 @@ def main() -> None:
 
 
 def chosen(sources: dict[str, list[Text]], wanted: int) -> list[Text]:
-    """Texts of every source, as many of each where it has them."""
-    judged = [[one for one in texts if is_judged(one)] for texts in sources.values()]
-    return [one for texts in judged for one in texts[: wanted // len(judged)]]
+    """An equal share of every source, but no more than SOURCE_BYTES of one."""
+    share = wanted // len(sources)
+    texts: list[Text] = []
+    for mine in sources.values():
+        sizes = accumulate(len(one.text.encode()) for one in mine)
+        texts += [one for one, size in zip(mine[:share], sizes, strict=False) if size <= SOURCE_BYTES]
+    return [one for one in texts if is_judged(one)]
 
 
 def handbook_pages() -> list[bytes]:
