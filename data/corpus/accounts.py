@@ -16,6 +16,7 @@ from typing import Any
 
 from core.artifact import Artifact
 from core.hashing import hash_value
+from data.report import Sieve
 
 # Reasons with this beginning are errors of reading, the others are decisions.
 UNREADABLE = "unreadable"
@@ -124,17 +125,25 @@ def _check_cleaning(cleaning: Record) -> Iterator[str]:
                 yield f"clean: {split} of all sources is {found} {unit}, the total says {total[split][unit]}"
 
 
+def steps_of(counts: Record) -> list[tuple[str, Record]]:
+    """The steps of cleaning that may drop, in the order in which they ran."""
+    return [(sieve.value, counts["steps"][sieve.value]) for sieve in Sieve if sieve.value in counts["steps"]]
+
+
 def _check_steps(name: str, counts: Record) -> Iterator[str]:
-    """Every step of cleaning by itself, and from one to the next; they stand in the order in which they ran."""
-    flows: Record = counts.get("steps", {})
-    for step, flow in flows.items():
+    """Every step of cleaning by itself, and from one to the next."""
+    before, reasons = counts["in"], Counter[str]()
+    for step, flow in steps_of(counts):
         dropped = sum(flow["dropped"].values())
+        if flow["in"] != before:
+            yield f"clean: {before} of {name} came to step {step}, it counted {flow['in']}"
         if flow["in"]["documents"] != flow["out"]["documents"] + dropped:
             into, out = flow["in"]["documents"], flow["out"]["documents"]
             yield f"clean: {into} documents of {name} came into step {step}, {out} went out and {dropped} were dropped"
-    reasons = sum((Counter(flow["dropped"]) for flow in flows.values()), Counter[str]())
-    if flows and reasons != Counter(counts["dropped"]["reasons"]):
-        yield f"clean: the steps dropped {dict(reasons)} of {name}, the whole {counts['dropped']['reasons']}"
+        before, reasons = flow["out"], reasons + Counter(flow["dropped"])
+    left = {unit: counts["train"][unit] + counts["heldout"][unit] for unit in COUNTS}
+    if (before, reasons) != (left, Counter(counts["dropped"]["reasons"])):
+        yield f"clean: the steps let {before} of {name} out and dropped {dict(reasons)}, {left} was written"
 
 
 def _check_tokenizer(manifest: Record) -> Iterator[str]:

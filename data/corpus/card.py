@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from data.corpus.accounts import UNREADABLE
+from data.corpus.accounts import UNREADABLE, steps_of
 
 Record = Mapping[str, Any]
 
@@ -100,12 +100,12 @@ def dropped(manifest: Record) -> str:
 
 
 def _steps(total: Record) -> str:
-    """A table of the steps that may drop, in their order, where they were counted one by one."""
+    """A table of the steps that may drop, in their order."""
     rows = [
         (step, *(f"{flow[side]['documents']:,}" for side in ("in", "out")), f"{sum(flow['dropped'].values()):,}")
-        for step, flow in total.get("steps", {}).items()
+        for step, flow in steps_of(total)
     ]
-    return f"Step by step:\n\n{_table(('step', 'came in', 'went out', 'dropped'), rows)}\n" if rows else ""
+    return f"Step by step:\n\n{_table(('step', 'came in', 'went out', 'dropped'), rows)}\n"
 
 
 def meaning(reason: str) -> str:

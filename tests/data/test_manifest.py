@@ -189,5 +189,6 @@ def test_the_card_says_what_came_in_what_was_dropped_and_what_it_is_not(made_cor
     assert "| `contaminated_quiz` | 1 | shares words in a row with this evaluation set |" in card
     assert "| alpha | CC0-1.0 | The papers say so. | COPYING `" in card
     assert "Looked for: email; each find is one fixed placeholder. In the documents that stay: email 1." in card
+    assert "| exact | 503 | 502 | 1 |" in card
     for heading in ("Languages", "Licences", "Personal data", "Limits"):
         assert f"\n## {heading}\n" in card

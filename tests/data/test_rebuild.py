@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from core.errors import ConfigError, DataError, DeterministicError, RetryError
-from core.hashing import canonical_json, hash_value, sha256_hex
+from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from data.corpus.manifest import read_manifest
 from data.corpus.rebuild import open_manifest, other_surroundings
+from data.documents import read_documents
 from tests.conftest import run_module
 from tests.data.corpora import STAGES, folder_of, run_verb, write_small_corpus
 from tests.data.flaky import Site, serving
@@ -127,7 +128,7 @@ def test_the_sources_in_a_manifest_name_no_host_and_the_recipe_in_it_names_what_
     remote: Path, site: Site
 ) -> None:
     manifest = read_manifest(remote)
-    assert [source["files"][0]["address_path"] for source in manifest["sources"]][0] == "/one.jsonl"
+    assert manifest["sources"][0]["files"][0]["address_path"] == "/one.jsonl"
     assert site.url not in json.dumps(manifest["sources"])
     assert site.url in json.dumps(manifest["recipe"])
 
@@ -215,3 +216,26 @@ def test_arguments_that_are_no_overrides_are_refused(manifest: Path) -> None:
     path.write_bytes(canonical_json({"format": "x", "seal": hash_value(json.loads("{}"))}))
     with pytest.raises(DataError, match="is not a wholegrain-manifest-1"):
         rebuild(path)
+
+
+def test_a_document_that_is_taken_down_stands_in_the_manifest_and_is_left_out_again_by_a_rebuild(
+    made_corpus: Path, tmp_path: Path
+) -> None:
+    listed = tmp_path / "listed.jsonl"
+    (path,) = (folder_of(made_corpus, "clean") / "train").glob("beta-*.jsonl")
+    key = next(read_documents(path)).key
+    rows = [{"key": one, "reason": "asked", "date": "2026-11-22"} for one in (key, "0" * 32)]
+    listed.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    taken = (f"clean.taken_down.path={listed}", f"clean.taken_down.sha256={hash_file(listed)}")
+    for stage in STAGES:
+        run_verb(stage, made_corpus.parent / "small.yaml", f"run.out={tmp_path / 'runs'}", *taken)
+    said = read_manifest(folder_of(tmp_path / "runs", "manifest") / "manifest.json")
+    assert said["tombstones"]["documents"] == [{**rows[0], "source": "beta"}, {**rows[1], "source": ""}]
+    assert said["stages"][1]["dropped"]["taken_down"] == 1
+    listed.unlink()
+    manifest = folder_of(tmp_path / "runs", "manifest") / "manifest.json"
+    rebuild(manifest, "--out", tmp_path / "again", "--files", made_corpus.parent / "texts")
+    assert key in (folder_of(tmp_path / "again", "clean") / "dropped.jsonl").read_text()
+    listed.write_text("")
+    with pytest.raises(DataError, match=r"is not what .* was made with"):
+        run_verb("manifest", made_corpus.parent / "small.yaml", f"run.out={tmp_path / 'runs'}", *taken)
