@@ -134,6 +134,17 @@ def whole_content(blocks: Iterable[bytes], *, name: str, most_bytes: int) -> byt
     return b"".join(held)
 
 
+def unpacked(content: bytes, ending: str, *, most_bytes: int) -> bytes:
+    """A compressed content as a whole. Raises ValueError if it has more than `most_bytes`, or what DAMAGED lists."""
+    held, size = [], 0
+    for block in _unpacked(iter([content]), ending):
+        held.append(block)
+        size += len(block)
+        if size > most_bytes:
+            raise ValueError(f"more than {most_bytes:,} bytes")
+    return b"".join(held)
+
+
 def too_large(where: str, most_bytes: int) -> str:
     """What is said of a text that would fill the memory."""
     return (

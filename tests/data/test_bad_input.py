@@ -17,11 +17,13 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,9 +34,11 @@ from core.codetree import ROOT
 from core.errors import DataError
 from data.clean import main as clean_main
 from data.documents import read_documents
+from data.reading import warc
 from data.reading.archive import read_members
 from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module
+from tests.data.crawl import http, page, record
 from tests.data.index import Index, Members, make_sdist, make_wheel, serving
 
 TEXTS = [f"Sound text number {number} has enough words to stay in the corpus." for number in range(40)]
@@ -201,6 +205,21 @@ def test_many_records_may_have_more_than_the_limit_of_one(tmp_path: Path) -> Non
         gzip.compress(b"".join(b'{"text": "%d %s"}\n' % (n, b"x y " * 20_000) for n in range(9))),
     )
     assert run(write_recipe(tmp_path, read=SMALL))["train"]["documents"] == 9
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress), ("zstd", zstandard.compress)],
+)
+def test_a_bomb_in_a_crawl_is_one_unreadable_page(
+    encoding: str, pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warc, "BODY_BYTES", 1 << 20)  # so that the bomb needs no 256 MB
+    bodies = [page(1), b"<p>" + BOMB, page(2)]
+    served = [http(pack(body), headers={"Content-Encoding": encoding}) for body in bodies]
+    put(tmp_path, "a.warc", b"".join(record("response", f"http://a/{n}", block) for n, block in enumerate(served)))
+    report = run(write_recipe(tmp_path, read="on_error: drop"))
+    assert (report["train"]["documents"], report["dropped"]["reasons"]) == (2, {"unreadable_http": 1})
 
 
 def test_unreadable_records_are_counted_by_reason_and_the_others_stay(tmp_path: Path) -> None:
