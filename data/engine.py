@@ -17,7 +17,7 @@ import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -82,16 +82,11 @@ class Job:
             return
         aside = Path(mkdtemp(prefix=f".{task:05d}-", suffix=".part", dir=self.folder))
         aside.chmod(0o755)
-        try:
+        with ExitStack() as at_end:
+            at_end.callback(shutil.rmtree, aside, ignore_errors=True)
             self.step.run(task, aside)
             (aside / DONE).write_bytes(canonical_json(self._seal_of(task, list_files(aside))))
             self._commit(task, aside)
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise RetryError(
-                    f"no space is left for {self.place(task)} (step {self.step.name}); free some and run it again"
-                ) from error
-            raise
 
     def _commit(self, task: int, aside: Path) -> None:
         try:
@@ -100,7 +95,6 @@ class Job:
             # A job that outlived its launcher may have been faster; its result is the same.
             if not self.is_done(task):
                 raise
-            shutil.rmtree(aside)
 
     def _marker(self, task: int) -> dict[str, Any] | None:
         try:
@@ -135,19 +129,33 @@ def run_tasks(
     ProjectError of a task that fails, from whichever machine; RetryError if a task's process is killed.
     """
     job = Job(step=step, tasks=tasks, folder=folder.absolute(), identity=identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    _clear(job)
-    missing = [task for task in range(tasks) if not job.is_done(task)]
-    for task in missing:
-        shutil.rmtree(job.place(task), ignore_errors=True)
-    progress = Progress(step.name, total=tasks, unit=unit, done=tasks - len(missing))
-    if missing:
-        execute: Execute = importlib.import_module(f"{EXECUTORS}.{engine.executor.value}").execute
-        execute(job, missing, engine, progress.advance)
+    with minding_space(job):
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(job)
+        missing = [task for task in range(tasks) if not job.is_done(task)]
+        for task in missing:
+            shutil.rmtree(job.place(task), ignore_errors=True)
+        progress = Progress(step.name, total=tasks, unit=unit, done=tasks - len(missing))
+        if missing:
+            execute: Execute = importlib.import_module(f"{EXECUTORS}.{engine.executor.value}").execute
+            execute(job, missing, engine, progress.advance)
     for task in missing:
         if not job.is_marked(task):
             raise RetryError(f"{job.place(task)} is not there though its task ended; run the same command again")
     return [job.place(task) for task in range(tasks)]
+
+
+@contextmanager
+def minding_space(job: Job) -> Iterator[None]:
+    """Have a full disk be a fault of the moment. Raises RetryError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise RetryError(
+                f"no space is left on the disk of {job.folder} (step {job.step.name}); free some and run it again"
+            ) from error
+        raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from datatrove.executor.local import LocalPipelineExecutor
 
 from core.errors import ProjectError, RetryError
 from core.notes import die_with_parent
-from data.engine import Job
+from data.engine import Job, minding_space
 from data.engineconfig import EngineConfig
 from data.executors.pipeline import QUIET_RANK, TaskStep, be_quiet
 
@@ -26,7 +26,8 @@ class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
 
     def run_rank(self, rank: int) -> None:
         """Do one task in this process, with datatrove's log and statistics."""
-        self._run_for_rank(rank, QUIET_RANK)
+        with minding_space(self.pipeline[0].job):
+            self._run_for_rank(rank, QUIET_RANK)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from datatrove.executor.ray import RayPipelineExecutor
 
 from core.codetree import ROOT
 from core.errors import ConfigError, ProjectError, RetryError
-from data.engine import Job
+from data.engine import Job, minding_space
 from data.engineconfig import EngineConfig, RayConfig
 from data.executors.pipeline import QUIET_RANK, TaskStep, be_quiet, crash_line
 
@@ -33,7 +33,8 @@ class RayExecutor(RayPipelineExecutor):  # type: ignore[misc]
 
     def run_rank(self, rank: int) -> None:
         """Do one task in this process; logs and statistics go to the job's folder, as it is shared."""
-        PipelineExecutor._run_for_rank(self, rank, QUIET_RANK)
+        with minding_space(self.pipeline[0].job):
+            PipelineExecutor._run_for_rank(self, rank, QUIET_RANK)
 
 
 def execute(job: Job, tasks: list[int], engine: EngineConfig, advance: Callable[[int], None]) -> None:

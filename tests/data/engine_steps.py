@@ -59,6 +59,19 @@ class Waiting(Square):
             signal.pause()
 
 
+@dataclass(kw_only=True)
+class Large(Square):
+    """As Square, and the task writes megabytes."""
+
+    name: ClassVar[str] = "large"
+    megabytes: int
+
+    def run(self, task: int, out: Path) -> None:
+        """Write the square and the rest."""
+        super().run(task, out)
+        (out / "large.bin").write_bytes(bytes(self.megabytes << 20))
+
+
 def done_in(log: Path) -> list[int]:
     """The tasks that were really done, as often as they were."""
     return sorted(int(line.split()[0]) for line in _lines(log))

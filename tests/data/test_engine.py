@@ -1,6 +1,8 @@
 import dataclasses
 import os
 import signal
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from core.errors import ConfigError, DataError, ProjectError, RetryError
 from data.engine import run_tasks
 from data.engineconfig import EngineConfig, Executor, RayConfig, SlurmConfig
 from tests.data.engine_launcher import start
-from tests.data.engine_steps import Faulty, Square, done_in, workers_in
+from tests.data.engine_steps import Faulty, Large, Square, done_in, workers_in
 from tests.data.processes import DEADLINE_S, is_running, until
 
 TASKS = 7
@@ -81,6 +83,22 @@ def test_a_killed_worker_is_a_fault_of_the_moment(tmp_path: Path) -> None:
     step = Faulty(log=tmp_path / "log", at=2, how="kill")
     with pytest.raises(RetryError, match=r"task 2 of faulty was killed by SIGKILL.*run the same command again"):
         run_tasks(step, tasks=5, folder=tmp_path / "work", identity="x", engine=local(2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_a_fault_of_the_moment(tmp_path: Path, workers: int) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        do = partial(run_tasks, tasks=2, folder=disk / "work", identity="x", engine=local(workers))
+        with pytest.raises(RetryError, match=r"no space is left on the disk of .* free some and run it again"):
+            do(Large(log=tmp_path / "log", megabytes=3))
+        assert len(do(Large(log=tmp_path / "log", megabytes=0))) == 2
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_bug_in_a_step_is_no_error_of_the_user(tmp_path: Path) -> None:
