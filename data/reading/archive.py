@@ -12,7 +12,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,18 +44,21 @@ DAMAGED = (
 )
 
 
-def read_members(archive: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every archive member that matches one of the globs, in the order of the names.
+def read_members(
+    archive: Path, patterns: Sequence[str], *, excluded: Sequence[str] = ()
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every archive member that matches one of the globs and none of the excluded ones, by name.
 
     Raises DataError if the archive is damaged, is of an unknown kind, has no match for a pattern, or says that what
     matches has more than MOST_BYTES when it is unpacked.
     """
     try:
         with _opened(archive) as entries:
-            for pattern in patterns:
+            for pattern in (*patterns, *excluded):
                 if not fnmatch.filter((entry.name for entry in entries), pattern):
                     raise DataError(f"{archive.name} has no member that matches {pattern!r}; correct the pattern")
-            yield from sorted(_members(archive, entries, patterns))
+            wanted = [_is_any(entry.name, patterns) and not _is_any(entry.name, excluded) for entry in entries]
+            yield from sorted(_members(archive, entries, wanted))
     except DAMAGED as error:
         line = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{archive} is a damaged archive: {line}; delete it and fetch again") from error
@@ -71,13 +74,13 @@ class _Entry:
     link: str = ""
 
 
-def _members(archive: Path, entries: list[_Entry], patterns: list[str]) -> Iterator[tuple[str, bytes]]:
+def _members(archive: Path, entries: list[_Entry], wanted: list[bool]) -> Iterator[tuple[str, bytes]]:
     """The wanted members of an archive."""
-    linked = {entry.link for entry in entries if entry.link and _is_wanted(entry.name, patterns)}
+    linked = {entry.link for entry, is_wanted in zip(entries, wanted, strict=True) if entry.link and is_wanted}
     room = MOST_BYTES
     held: dict[str, bytes] = {}
-    for entry in entries:
-        if not (is_wanted := _is_wanted(entry.name, patterns)) and entry.name not in linked:
+    for entry, is_wanted in zip(entries, wanted, strict=True):
+        if not is_wanted and entry.name not in linked:
             continue
         room -= entry.size
         if room < 0:
@@ -118,7 +121,7 @@ def _opened(archive: Path) -> Iterator[list[_Entry]]:
         yield entries
 
 
-def _is_wanted(name: str, patterns: list[str]) -> bool:
+def _is_any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 

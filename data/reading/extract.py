@@ -16,7 +16,7 @@ from typing import IO, Any
 from core.errors import ConfigError, DataError
 from data.reading.archive import read_members
 from data.reading.compression import bare_name, plain_blocks, too_large, whole_content
-from data.reading.html import decode_page, is_page, page_text, xml_text
+from data.reading.html import decode_page, is_page, is_selector, page_text, xml_text
 from data.reading.jsonvalue import read_json
 from data.reading.tables import Row, csv_rows, parquet_rows
 from data.reading.warc import read_record, records
@@ -73,21 +73,25 @@ class ReadConfig:
     """Field `read` of a source: which members of an archive hold text, and how it becomes documents.
 
     members          globs over the archive's member names (`*` also matches `/`); unused for plain files
+    excluded         globs of members that are not read although `members` names them
     text_field       the field of a JSON record, or the column of a table, that holds the text
     heading          sections only: a paragraph that begins with a match of this pattern starts a new document
     section_chars    sections only: a document that would grow beyond this is closed at the paragraph before
     is_boilerplate_removed  pages only: leave out what looks like navigation, headers and footers
+    left_out         elements whose text is left out: of pages by CSS selectors, of other XML by their names
     max_record_bytes        the most that a line, a paragraph, or a file that is read as a whole may have when it is
                             unpacked; more stops the stage before it fills the memory
     """
 
     members: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
     format: Format = Format.AUTO
     text_field: str = "text"
     split: Split = Split.PARAGRAPHS
     heading: str = ""
     section_chars: int = 4000
     is_boilerplate_removed: bool = False
+    left_out: list[str] = field(default_factory=list)
     on_error: OnError = OnError.STOP
     max_record_bytes: int = 1 << 28
 
@@ -98,6 +102,9 @@ class ReadConfig:
             raise ConfigError(
                 f"read.heading {self.heading!r} is not a pattern: {error}; write it as for re.match"
             ) from error
+        strange = [selector for selector in self.left_out if not is_selector(selector)]
+        if strange:
+            raise ConfigError(f"read.left_out {strange[0]!r} is no CSS selector or element name; write it as one")
         for name in ("section_chars", "max_record_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"read.{name} is {getattr(self, name)}; give at least 1")
@@ -166,7 +173,7 @@ def _whole_file(stream: IO[bytes], name: str, read: ReadConfig) -> bytes:
 
 def _page(content: bytes, kind: Format, *, name: str, read: ReadConfig) -> tuple[Raw, str]:
     if kind is Format.XML and not is_page(content):
-        text = xml_text(content)
+        text = xml_text(content, left_out=read.left_out)
         problem = "" if text is not None else "unreadable_xml"
         return Raw(content.decode(errors="replace") if text is None else text, name, problem), name
     return read_page(content, origin=name, read=read), name
@@ -177,7 +184,7 @@ def read_page(content: bytes, *, origin: str, read: ReadConfig, served_as: str =
     page = decode_page(content, served_as=served_as)
     if page is None:
         return Raw(content.decode(errors="replace"), origin, "unreadable_encoding")
-    text = page_text(page, is_boilerplate_removed=read.is_boilerplate_removed)
+    text = page_text(page, is_boilerplate_removed=read.is_boilerplate_removed, left_out=read.left_out)
     return Raw(page, origin, "unreadable_nesting") if text is None else Raw(text, origin)
 
 
@@ -368,5 +375,5 @@ def _gather(paragraphs: list[Paragraph]) -> Paragraph:
 
 def open_members(path: Path, read: ReadConfig) -> Iterator[tuple[str, IO[bytes]]]:
     """The chosen members of an archive as open files."""
-    for name, content in read_members(path, read.members):
+    for name, content in read_members(path, read.members, excluded=read.excluded):
         yield name, io.BytesIO(content)

@@ -22,12 +22,12 @@ import codecs
 import html
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import CSSParserException, HTMLTree
 
 EXTRACTOR = f"resiliparse {version('resiliparse')}"
 HEAD_BYTES = 1024
@@ -84,11 +84,27 @@ def _decoded(content: bytes, encoding: str) -> str | None:
         return None
 
 
-def page_text(page: str, *, is_boilerplate_removed: bool) -> str | None:
-    """The visible text of an HTML or XHTML page, its blocks on lines of their own; None if it is nested too deeply."""
+def is_selector(text: str) -> bool:
+    """Whether a text is a CSS selector."""
+    try:
+        _select(HTMLTree.parse(""), text)
+    except CSSParserException:
+        return False
+    return True
+
+
+def _select(tree: HTMLTree, selector: str) -> bool:
+    return tree.document is not None and tree.document.query_selector(selector) is not None
+
+
+def page_text(page: str, *, is_boilerplate_removed: bool, left_out: Sequence[str] = ()) -> str | None:
+    """The visible text of an HTML or XHTML page, its blocks on lines of their own; None if it is nested too deeply.
+
+    `left_out` are CSS selectors of elements without whose text the page is read.
+    """
     page = without_clones(as_html(page) if _IS_XHTML.search(page[:HEAD_BYTES]) else page)
     tree = HTMLTree.parse(page)
-    if tree.document is not None and tree.document.query_selector(_TOO_DEEP) is not None:
+    if _select(tree, _TOO_DEEP):
         return None
     return extract_plain_text(
         tree,
@@ -102,7 +118,7 @@ def page_text(page: str, *, is_boilerplate_removed: bool) -> str | None:
         comments=True,
         post_meta=True,
         hidden_elements=False,
-        skip_elements=None,
+        skip_elements=[*left_out] or None,
     )
 
 
@@ -128,13 +144,31 @@ def _section(part: str) -> str:
     return html.escape(inside, quote=False) + after if end else f"<![CDATA[{part}"
 
 
-def xml_text(content: bytes) -> str | None:
-    """The text of an XML file, a paragraph for each outermost element with its own text; None if it is malformed."""
+def xml_text(content: bytes, *, left_out: Sequence[str] = ()) -> str | None:
+    """The text of an XML file, a paragraph for each outermost element with its own text; None if it is malformed.
+
+    `left_out` are names of elements, without their namespaces, without whose text the file is read.
+    """
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, LookupError, ValueError):
         return None
+    for parent in list(root.iter()) if left_out else ():
+        _take_out(parent, left_out)
     return "\n\n".join(_paragraphs(root))
+
+
+def _take_out(parent: ElementTree.Element, names: Sequence[str]) -> None:
+    """Take children with one of the names out of an element; what stands behind them stays."""
+    kept: list[ElementTree.Element] = []
+    for child in parent:
+        if child.tag.rpartition("}")[2] not in names:
+            kept.append(child)
+        elif kept:
+            kept[-1].tail = (kept[-1].tail or "") + (child.tail or "")
+        else:
+            parent.text = (parent.text or "") + (child.tail or "")
+    parent[:] = kept
 
 
 def _paragraphs(root: ElementTree.Element) -> Iterator[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import DataError
 from data.reading.archive import read_members
+from data.reading.extract import ReadConfig, open_members
 
 
 def pack_links(path: Path, links: list[tuple[str, str]]) -> None:
@@ -44,3 +45,15 @@ def test_a_hard_link_to_what_is_not_there_is_a_damaged_archive(tmp_path: Path) -
     with pytest.raises(DataError, match=r"b/1\.txt is a link to a/third\.txt, which does not stand before it"):
         list(read_members(path, ["b/*"]))
     assert [name for name, _ in read_members(path, ["a/*"])] == ["a/first.txt", "a/second.txt"]
+
+
+def test_members_may_be_excluded(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    pack_links(path, [("b/1.txt", "a/first.txt"), ("b/2.txt", "a/second.txt")])
+    read = ReadConfig(members=["a/*", "b/*"], excluded=["a/f*", "*/2.txt"])
+    assert [(name, stream.read()) for name, stream in open_members(path, read)] == [
+        ("a/second.txt", b"two"),
+        ("b/1.txt", b"one"),
+    ]
+    with pytest.raises(DataError, match=r"no member that matches '\*\.md'"):
+        list(read_members(path, ["a/*"], excluded=["*.md"]))

@@ -2,7 +2,7 @@ import codecs
 
 import pytest
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from data.reading.extract import OnError, Raw, ReadConfig
 from data.reading.html import EXTRACTOR, MAX_DEPTH, as_html, decode_page, page_text, without_clones, xml_text
 from tests.data.test_extract import PACKED, texts
@@ -25,6 +25,16 @@ def test_a_page_keeps_its_blocks_and_leaves_out_scripts_and_styles() -> None:
     text = text_of(PAGE)
     assert "Heading" in text.splitlines() and "if a:\n    b()" in text
     assert "alert" not in text and "{}" not in text and "Home" in text
+
+
+def test_elements_are_left_out_by_selector_and_nothing_else() -> None:
+    page = "<p id='a'>one <a class='mark'>¶</a> two</p><ul class='x menu'><li>Prev</ul><div><p>three</p></div>"
+    read = ReadConfig(left_out=[".menu", "a.mark", "body > footer"])
+    assert [" ".join(raw.text.split()) for raw in texts(page.encode(), "a.html", read)] == ["one two three"]
+    assert "Prev" in text_of(page) and "¶" in text_of(page)
+    for strange in ("a[", "", "..x"):
+        with pytest.raises(ConfigError, match="no CSS selector"):
+            ReadConfig(left_out=[strange])
 
 
 def test_boilerplate_removal_is_a_choice_of_the_recipe() -> None:
@@ -93,6 +103,16 @@ def test_xml_gives_a_paragraph_for_every_element_with_text_of_its_own() -> None:
     code = '<code xml:space="preserve">if a:\n  b</code></page>'
     assert xml_text((page + code).encode()) == "Help\n\nPress Ctrl now.\n\na\n\nif a:\n  b"
     assert xml_text('<?xml version="1.0" encoding="iso-8859-1"?><p>é</p>'.encode("latin-1")) == "é"
+
+
+def test_elements_of_xml_are_left_out_by_name_and_what_stands_behind_them_stays() -> None:
+    page = (
+        '<page xmlns="http://projectmallard.org/1.0/"><credit><name>N</name><p>x</p></credit>'
+        "<p><key>a</key> one <note>two</note> three<note>b</note>.</p><note>c</note></page>"
+    )
+    assert texts(page.encode(), "a.xml", ReadConfig(left_out=["credit", "note"])) == [Raw("a one three.", "a.xml")]
+    assert texts(page.encode(), "a.xml")[0].text == "N\n\nx\n\na one two threeb.\n\nc"
+    assert xml_text(b"<p><note>b</note>a</p>", left_out=["note"]) == "a"
 
 
 def test_xml_that_is_not_well_formed_is_unreadable() -> None:
