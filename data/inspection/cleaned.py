@@ -13,6 +13,7 @@ from typing import Any
 
 from core.artifact import Artifact
 from core.errors import DataError
+from data.cleaning.publish import DROPPED_TEXTS
 from data.documents import Document, read_documents
 from data.inspection.blocks import (
     BYTES,
@@ -32,14 +33,12 @@ from data.inspection.blocks import (
     spread,
 )
 from data.inspection.choice import First, drawn
-from data.report import HELDOUT, REPORT, TRAIN
+from data.report import HELDOUT, REPORT, TRAIN, Sieve
 from data.steps.language import LanguageConfig, identify
 
 IDENTIFIED_DOCUMENTS = 200
 EXTREMES = 3
 EXTREME_CHARS = 400
-# Where clean leaves the texts of dropped documents if `data.keep_dropped` asks for it.
-DROPPED_TEXTS = "dropped"
 NOT_KEPT = (
     "The texts of dropped documents are not kept: run stage clean with data.keep_dropped=true to see samples and "
     "lengths of them here. dropped.jsonl names each by key, source and reason."
@@ -93,7 +92,7 @@ def blocks(artifact: Artifact, *, samples: int, seed: int) -> Iterator[Block]:
                 kept[document.source].add(document, note="held out" if part_of == HELDOUT else "", seed=seed)
     dropped = _dropped(folder, samples=samples, seed=seed)
     yield _balances(sources, report["total"])
-    yield from _steps(report["total"].get("steps", {}))
+    yield from _steps(report["total"]["steps"])
     yield _reasons(sources, report["total"])
     yield from _counts(sources, "masked", title="Personal data masked in documents that stay", what="placeholder")
     yield from _benchmarks(report["benchmarks"])
@@ -175,7 +174,7 @@ def _steps(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
             number(one["out"]["documents"]),
             size(one["out"]["bytes"]),
         ]
-        for name, one in sorted(steps.items(), key=lambda step: -step[1]["in"]["documents"])
+        for name, one in ((sieve.value, steps[sieve.value]) for sieve in Sieve if sieve.value in steps)
         if one["dropped"] or one["in"]["bytes"] != one["out"]["bytes"]
     ]
     if rows:

@@ -350,26 +350,35 @@ def test_the_verb_itself_ends_in_one_line_and_exit_code_66(tmp_path: Path) -> No
     assert done.stderr.startswith("error: a.jsonl.zst is damaged: its last stream has no end")
 
 
-LINE = b"y" * 149 + b" "
 LINE_BYTES = 100_000_000
 # Bytes of memory for each of the line's: what was read, the text, its normal form, words, and copies for a moment.
 COPIES = 18
+WORDS = b"y" * 149 + b" "
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["a.jsonl", pytest.param("a.txt", marks=pytest.mark.slow)],  # ten seconds each, and their ways differ little
+    ("name", "unit"),
+    [
+        ("a.jsonl", b"x"),
+        # ten seconds and more each
+        pytest.param("a.txt", b"x", marks=pytest.mark.slow),
+        pytest.param("a.jsonl", WORDS, marks=pytest.mark.slow),
+    ],
 )
-def test_a_line_of_100_mb_is_one_document_and_memory_stays_in_bounds(name: str, tmp_path: Path) -> None:
+def test_a_line_of_100_mb_is_one_document_and_memory_stays_in_bounds(name: str, unit: bytes, tmp_path: Path) -> None:
+    put(tmp_path, "sound.txt", TXT)
     recipe = write_recipe(tmp_path)
-    line = LINE * (LINE_BYTES // len(LINE))
-    put(tmp_path, name, b"short but with enough words to stay\n")
     least = peak_bytes("fetch", recipe)
+    line = unit * (LINE_BYTES // len(unit))
     put(tmp_path, name, b'{"text": "' + line + b'"}\n' if name.endswith("jsonl") else line)
     assert peak_bytes("fetch", recipe) < least + LINE_BYTES // 2
     assert peak_bytes("clean", recipe) < least + COPIES * LINE_BYTES
     report = json.loads((current(tmp_path / "runs", "clean").folder / "report.json").read_bytes())["total"]
-    assert report["train"] == {"documents": 1, "bytes": len(line) - 1}
+    assert report["in"]["documents"] == len(TEXTS) + 1
+    if unit == WORDS:
+        assert report["train"]["documents"] == len(TEXTS) + 1
+    else:
+        assert report["dropped"] == {"bytes": LINE_BYTES, "documents": 1, "reasons": {"too_few_words": 1}}
 
 
 # A process is also charged for what its parent has at the moment of the fork, so a small one must start it.

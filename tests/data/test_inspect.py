@@ -14,10 +14,11 @@ import yaml
 from core.artifact import Artifact, current
 from core.errors import ConfigError, DataError
 from data.clean import main as clean_main
-from data.documents import key_of, read_documents
+from data.cleaning.publish import DROPPED_TEXTS
+from data.documents import read_documents
 from data.inspection.blocks import EDGES, Figure, Histogram, bin_of, visible
 from data.inspection.choice import First, drawn
-from data.inspection.cleaned import DROPPED_TEXTS, NOT_KEPT, blocks
+from data.inspection.cleaned import NOT_KEPT, blocks
 from data.inspection.inspect import main
 from data.inspection.page import HEIGHT, draw, render
 from data.pack import main as pack_main
@@ -161,23 +162,21 @@ def test_texts_of_dropped_documents_are_shown_by_reason_or_it_says_how_to_keep_t
     recipe: Path, whole: str, tmp_path: Path
 ) -> None:
     assert NOT_KEPT in Page(whole).text
+    there = f"run.inputs={recipe.parent}/runs"
+    clean_main([str(recipe), there, f"run.out={tmp_path}", "data.keep_dropped=true"])
+    page = page_of(recipe, tmp_path / "a.html", f"run.inputs={tmp_path}", "--stage", "clean")
+    assert NOT_KEPT not in Page(page).text
+    assert "Lengths of documents that are dropped" in Page(page).text
+    _, _, dropped = page.partition("<h3>Dropped as too_few_chars</h3>")
+    assert Page(f"<div>{dropped.partition('<h3>')[0].partition('</section>')[0]}</div>").samples == ["\ntoo short"]
+
+
+def test_a_torn_list_of_dropped_texts_is_bad_data(recipe: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(cleaned(recipe).folder, tmp_path / "clean")
     (folder / DROPPED_TEXTS).mkdir()
-    row = {
-        "key": key_of("gone"),
-        "source": "alpha",
-        "reason": "duplicate",
-        "text": "a text that is gone",
-        "origin": "o",
-    }
-    (folder / DROPPED_TEXTS / "alpha.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    artifact = Artifact(folder=folder, digest="", record=cleaned(recipe).record)
-    found = {block.title: block for block in blocks(artifact, samples=2, seed=0) if not hasattr(block, "text")}
-    assert [run.text for one in found["Dropped as duplicate"].samples for run in one.runs] == ["a text that is gone"]  # type: ignore[union-attr]
-    assert "Lengths of documents that are dropped" in found
     (folder / DROPPED_TEXTS / "alpha.jsonl").write_text('{"key": 1}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"alpha\.jsonl line 1 is no dropped document"):
-        list(blocks(artifact, samples=2, seed=0))
+        list(blocks(Artifact(folder=folder, digest="", record=cleaned(recipe).record), samples=2, seed=0))
 
 
 def test_what_is_chosen_does_not_depend_on_the_order() -> None:
