@@ -20,6 +20,9 @@ from data.engine import Job, minding_space
 from data.engineconfig import EngineConfig
 from data.executors.pipeline import QUIET_RANK, TaskStep, be_quiet
 
+# A task's error comes back by itself; of a log that finds the disk full, loguru would tell at length on the console.
+ALL = "datatrove"
+
 
 class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
     """datatrove's local executor with processes that may be killed."""
@@ -56,7 +59,7 @@ class Worker:
 
 def execute(job: Job, tasks: list[int], engine: EngineConfig, advance: Callable[[int], None]) -> None:
     """Do tasks in `data.workers` processes."""
-    be_quiet()
+    be_quiet(ALL)
     executor = LocalExecutor([TaskStep(job)], tasks=job.tasks, logging_dir=str(job.engine_folder), skip_completed=False)
     if engine.workers == 1:
         for task in tasks:
@@ -105,7 +108,7 @@ def _serve(executor: LocalExecutor, pipe: "connection.Connection[ProjectError | 
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers ctrl-c
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    be_quiet()
+    be_quiet(ALL)
     while (task := _receive(pipe)) is not None:
         try:
             executor.run_rank(task)

@@ -79,6 +79,6 @@ def raise_noted(folder: Path) -> None:
         raise getattr(errors, note["error"])(note["message"])
 
 
-def be_quiet() -> None:
-    """Keep datatrove's own messages off this process's console; a task's errors are raised all the same."""
-    logger.disable("datatrove.executor")
+def be_quiet(part: str = "datatrove.executor") -> None:
+    """Keep datatrove's own messages, or those of a part, off this process's console; errors are raised all the same."""
+    logger.disable(part)

@@ -1,18 +1,12 @@
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from core.artifact import Artifact, current
-from core.codetree import ROOT
 from core.config import load
 from core.errors import ConfigError, DataError, DeterministicError
 from core.hashing import hash_file
@@ -258,32 +252,6 @@ def test_text_of_evaluation_sets_is_dropped_on_request_and_reported_by_benchmark
     path.write_text("{}")
     with pytest.raises(DataError, match="benchmark quiz"):
         fetch_and_clean(tiny_recipe, switch, "clean.seed=7")
-
-
-def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a path exists. Fails after a minute, or when the process ends before."""
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "the process ended too early"
-        time.sleep(0.001)
-
-
-@pytest.mark.parametrize("moment", ["judging", "writing"])
-def test_a_kill_in_mid_clean_leaves_nothing_and_the_rerun_ends_in_the_same_digest(
-    prepared: Path, tmp_path: Path, moment: str
-) -> None:
-    many_files = "clean.shard_documents=10"
-    calm = clean(prepared, prepared.parent / "calm", many_files)
-    placed = [f"run.inputs={prepared.parent / 'runs'}", f"run.out={tmp_path}", "data.workers=2"]
-    arguments = [str(prepared), many_files, *placed]
-    process = subprocess.Popen([sys.executable, "-m", "data", "clean", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
-    aside = tmp_path / f".{calm.folder.name}.part"
-    wait_for(aside if moment == "judging" else aside / "train" / "alpha-00009.jsonl", process=process)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert aside.exists()
-    assert not list(tmp_path.glob("clean*"))
-    assert clean(prepared, tmp_path, many_files).digest == calm.digest
 
 
 def test_a_second_run_finds_its_work_done(prepared: Path, tmp_path: Path) -> None:
