@@ -34,7 +34,7 @@ def blocks(artifact: Artifact, tokenizer: Artifact | None, *, samples: int, seed
     """Tables, figures and samples of a pack artifact; `tokenizer` is the artifact that made its ids, if it is there."""
     order: dict[str, Any] = json.loads((artifact.folder / RECORD).read_bytes())
     yield Remark(f"The data root is {artifact.facts['data_root']}.")
-    yield _sources(order["sources"], artifact.facts["sources"])
+    yield _sources(order["sources"], artifact.facts["sources"], limits=order.get("max_epochs", {}))
     yield _phases(order["phases"])
     yield Figure(
         title="Length of the documents",
@@ -52,31 +52,44 @@ def blocks(artifact: Artifact, tokenizer: Artifact | None, *, samples: int, seed
         yield _windows(artifact.folder, source, opened, order=order, samples=samples, seed=seed)
 
 
-def _sources(sources: list[dict[str, Any]], facts: Mapping[str, Mapping[str, Any]]) -> Table:
+def _sources(
+    sources: list[dict[str, Any]], facts: Mapping[str, Mapping[str, Any]], *, limits: Mapping[str, int]
+) -> Table:
     tokens = sum(source["tokens"] for source in sources)
     rows = [
         [
             Cell(source["name"]),
             number(source["documents"]),
             part(source["tokens"], tokens),
-            Cell(f"{facts[source['name']]['bytes_per_token']:.2f}", is_number=True),
+            _ratio(facts, source["name"]),
             number(source["windows"]),
             number(source["unused_tokens"]),
             number(len(source["shards"])),
+            Cell(str(limits.get(source["name"], "none")), is_number=True),
         ]
         for source in sources
     ]
     columns = ["source", "documents", "tokens", "bytes a token", "windows", "tokens left over", "shards"]
-    return Table(title="Tokens by source", columns=columns, rows=rows)
+    return Table(title="Tokens by source", columns=[*columns, "most epochs"], rows=rows)
+
+
+def _ratio(facts: Mapping[str, Mapping[str, Any]], source: str) -> Cell:
+    """Bytes a token; the pack knows it of the sources that it encoded itself."""
+    return Cell(f"{facts[source]['bytes_per_token']:.2f}" if source in facts else "the parent's", is_number=True)
 
 
 def _phases(phases: list[dict[str, Any]]) -> Table:
     rows = [
-        [Cell(f"{phase['start']:,}", is_number=True), Cell(name), part(weight, sum(phase["weights"].values()))]
+        [
+            Cell(phase.get("name", "the only one")),
+            number(phase["start"]),
+            Cell(name),
+            part(weight, sum(phase["weights"].values())),
+        ]
         for phase in phases
         for name, weight in phase["weights"].items()
     ]
-    return Table(title="Mixture", columns=["from sample", "source", "weight"], rows=rows, shown=40)
+    return Table(title="Mixture", columns=["phase", "from sample", "source", "weight"], rows=rows, shown=40)
 
 
 def _lengths(folder: Path, shards: list[Sidecar]) -> Mapping[int, int]:

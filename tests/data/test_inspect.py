@@ -158,6 +158,30 @@ def test_windows_of_the_pack_are_text_of_the_documents(recipe: Path, tmp_path: P
     assert plain and sum(part in texts for part in plain) > 0.8 * len(plain)
 
 
+def test_phases_limits_and_what_a_parent_gave_are_shown(recipe: Path, tmp_path: Path) -> None:
+    parent = packed(recipe, tmp_path / "parent", weights={"alpha": 1})
+    order = {"order": str(parent.folder / "order.json"), "sha256": parent.facts["data_root"]}
+    phases = [{"name": "early", "weights": {"beta": 1}}, {"name": "late", "start": 50, "weights": {"hostile": 1}}]
+    base = {**order, "share": 300, "consumed": 0}
+    packed(recipe, tmp_path / "child", phases=phases, base=base, max_epochs={"beta": 4})
+    page = page_of(recipe, tmp_path / "a.html", f"run.inputs={tmp_path}/child", "--stage", "pack")
+    rows = [re.sub("<.*?>", "|", row) for row in re.findall("<tr>.*?</tr>", page)]
+    for first in ("alpha.*the parent.*none", r"beta.*\d\.\d\d.*4", "early.*0.*alpha.*30", "late.*50.*hostile"):
+        assert any(re.match(rf"\|\|{first}", row) for row in rows), first
+    assert "The tokenizer that made the ids is not there" in Page(page).text
+
+
+def packed(recipe: Path, out: Path, **pack: object) -> Artifact:
+    """Another pack of the recipe's documents."""
+    out.mkdir()
+    whole = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    whole["pack"] = {"seed": 1, "seq_len": 16, **pack}
+    whole["run"] |= {"inputs": whole["run"]["out"], "out": str(out)}
+    (out / "recipe.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
+    pack_main([str(out / "recipe.yaml")])
+    return current(out, "pack")
+
+
 def test_texts_of_dropped_documents_are_shown_by_reason_or_it_says_how_to_keep_them(
     recipe: Path, whole: str, tmp_path: Path
 ) -> None:
