@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ class Shelf:
     config: "SourcesConfig"
     folder: Path | None = None
     _web: "Web | None" = None
+    _laid: dict[str, Path] = field(default_factory=dict)
 
     @property
     def attempts(self) -> Attempts:
@@ -72,11 +73,13 @@ class Shelf:
         path.write_bytes(canonical_json({**noted, **facts}))
 
     def copy(self, path: Path, sha256: str, *, folder: str, name: str) -> Entry:
-        """Copy a file into the artifact. Raises DataError if it is not what its hash says."""
+        """Copy a file into the artifact, once for all sources. Raises DataError if it is not what its hash says."""
         target = self._target(folder, name)
-        shutil.copyfile(path, target)
-        if hash_file(target) != sha256:
-            raise DataError(f"{path} changed while it was read; let it rest and run the stage again")
+        if sha256 not in self._laid or not _is_linked(target, self._laid[sha256]):
+            shutil.copyfile(path, target)
+            if hash_file(target) != sha256:
+                raise DataError(f"{path} changed while it was read; let it rest and run the stage again")
+            self._laid[sha256] = target
         return {"name": name, "path": f"{folder}/{name}", "bytes": target.stat().st_size, "sha256": sha256}
 
     def take_members(self, archive: Path, item: "SourceConfig", *, patterns: list[str]) -> list[Entry]:
@@ -101,3 +104,12 @@ class Shelf:
         target = self.folder / folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
+
+
+def _is_linked(target: Path, laid: Path) -> bool:
+    """Give a file a second name; false where the file system has no such thing."""
+    try:
+        target.hardlink_to(laid)
+    except OSError:
+        return False
+    return True

@@ -91,12 +91,17 @@ def test_archives_and_evidence_are_kept_with_their_hashes(index: Index, tmp_path
         ]
 
 
-def test_one_file_for_several_sources_is_downloaded_once_and_no_set_up_code_runs(index: Index, tmp_path: Path) -> None:
+def test_one_file_of_several_sources_comes_and_lies_there_once_and_no_set_up_code_runs(
+    index: Index, tmp_path: Path
+) -> None:
     finished = run_module("data", "fetch", write_recipe(tmp_path, index))
     assert finished.returncode == 0, finished.stderr
     assert index.asked == {"/simple/corpus/": 2, f"/files/{SDIST}": 1, f"/files/{WHEEL}": 1}
     assert not (ROOT / "set-up-code-ran").exists()
     assert finished.stdout.strip() == str(current(tmp_path / "runs", "fetch").folder)
+    folder = current(tmp_path / "runs", "fetch").folder
+    english, french = (folder / f"archives/new-{language}/{WHEEL}" for language in ("en", "fr"))
+    assert english.samefile(french)
 
 
 def test_the_cache_serves_a_changed_recipe_without_network(index: Index, tmp_path: Path) -> None:
