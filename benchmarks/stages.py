@@ -13,13 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from datatrove.data import Document as Peer
 from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
 from datatrove.pipeline.dedup.sentence_dedup import SentDedupConfig, SentenceDedupSignature
 from datatrove.pipeline.formatters import PIIFormatter
-from datatrove.utils.hashing import HashConfig, create_hash_func
+from datatrove.utils.hashing import HashConfig
 
-from data.documents import Document, key_of
+from data.documents import key_of
 from data.reading.html import decode_page, page_text
 from data.reading.warc import read_record, records
 from data.steps.gopher import RepetitionConfig, quality_reason, repetition_reason
@@ -198,47 +199,54 @@ def _dedup(texts: list[Text], stage: MakeStage) -> list[Stage]:
     personal = stage("mask e-mail and IP", each(lambda one: mask(one.text, kinds), texts))
     personal.runners[DATATROVE] = each(lambda one: formatter.format(one.text), texts)
 
-    xxhash64 = create_hash_func(HashConfig())
     exact = stage("exact hash", each(lambda one: key_of(one.text), texts))
     exact.runners[f"{DATATROVE} (64 bits)"] = each(lambda one: xxhash64(one.text), texts)
 
-    config = FuzzyConfig()
-    permutations = Permutations.drawn(config)
-    signature = _their_signature()
-    near = stage("MinHash signature", each(lambda one: _bands(one.text, config, permutations), texts))
-    near.runners[DATATROVE] = each(lambda one: signature(one.text), texts)
+    ours, theirs = _our_signature(), _their_signature()
+    near = stage("MinHash signature", each(lambda one: ours(one.text), texts))
+    near.runners[DATATROVE] = each(lambda one: theirs(one.text), texts)
     peer(near, "datasketch 1.6.5", "datasketch", lambda: _datasketch(texts))
 
-    documents = [Document(key, "a", text, "") for key, text in {key_of(one.text): one.text for one in texts}.items()]
-    lines = stage("repeated lines", lambda: _without_repeated(documents, LinesConfig()))
-    hashes = SentenceDedupSignature(
-        tempfile.mkdtemp(), config=SentDedupConfig(n_sentences=1, split_sentences=False)
-    ).get_hashes
-    lines.runners[f"{DATATROVE} (first of 3 stages)"] = each(lambda one: hashes(Peer(text=one.text, id=""), 0), texts)
+    lines = stage("repeated lines", lambda: _our_lines(texts))
+    sentences = SentenceDedupSignature(tempfile.mkdtemp(), config=SentDedupConfig(n_sentences=1, split_sentences=False))
+    sentences.hash_fc = xxhash64
+    lines.runners[f"{DATATROVE} (first of 3 stages)"] = each(
+        lambda one: sentences.get_hashes(Peer(text=one.text, id=""), 0), texts
+    )
     return [personal, exact, near, lines]
 
 
-def _bands(text: str, config: FuzzyConfig, permutations: Permutations) -> object:
-    return bands_of(shingles_of(text, ngram=config.ngram), config, permutations)
+def xxhash64(text: str) -> int:
+    """datatrove's hash. Its own function gives text to xxhash, whose version 4 takes bytes only."""
+    return xxhash.xxh64_intdigest(text.encode())
 
 
-def _without_repeated(documents: list[Document], config: LinesConfig) -> None:
-    """Count the lines of all documents and take out those of many, as data/cleaning/repeated.py does by buckets."""
-    counts = Counter(number for one in documents for number in hashes_of(one.text, config))
-    repeated = {number for number, count in counts.items() if count >= config.min_documents}
-    for one in documents:
-        without(one.text, repeated, config)
+def _our_signature() -> Callable[[str], object]:
+    """The bands of a text, 14 of 8 rows of 64 bits."""
+    config = FuzzyConfig()
+    permutations = Permutations.drawn(config)
+    return lambda text: bands_of(shingles_of(text, ngram=config.ngram), config, permutations)
 
 
 def _their_signature() -> Callable[[str], object]:
     """The signature of 14 bands of 8 rows of 64 bits."""
     step = MinhashDedupSignature(tempfile.mkdtemp(), MinhashConfig(hash_config=HashConfig(precision=64)))
+    step._hash_func = xxhash64
 
     def signature(text: str) -> object:
         shingles = step.get_shingles(text)
         return step.get_signature(shingles) if len(shingles) else None
 
     return signature
+
+
+def _our_lines(texts: list[Text]) -> None:
+    """Count the lines of all texts by document, and take out those of many, as data/cleaning/repeated.py by buckets."""
+    config = LinesConfig()
+    counts = Counter(line for one in texts for line in hashes_of(one.text, config))
+    gone = {line for line, count in counts.items() if count >= config.min_documents}
+    for one in texts:
+        without(one.text, gone, config)
 
 
 def _datasketch(texts: list[Text]) -> Runner:
@@ -269,16 +277,15 @@ def _tokenize(texts: list[Text], stage: MakeStage) -> Stage:
 
 def _chain(texts: list[Text], stage: MakeStage) -> Stage:
     """Mask, four sets of rules, hash and signature, each for what the one before lets pass."""
-    kinds, fuzzy = MaskConfig(email=True, ip=True), FuzzyConfig()
-    permutations = Permutations.drawn(fuzzy)
+    kinds, our_signature = MaskConfig(email=True, ip=True), _our_signature()
 
     def ours(one: Text) -> None:
         masked = mask(one.text, kinds)[0]
         if not _our_rules(Text(masked, one.language)):
             key_of(masked)
-            _bands(masked, fuzzy, permutations)
+            our_signature(masked)
 
-    formatter, xxhash64, signature = PIIFormatter(), create_hash_func(HashConfig()), _their_signature()
+    formatter, signature = PIIFormatter(), _their_signature()
     drops = _their_rules(FILTERS, texts)
 
     def theirs(one: Text) -> None:
