@@ -5,13 +5,15 @@ appendix C: 13-grams, letter case and punctuation aside; records of fewer words 
 n-grams that more than 10 documents of the corpus hold are common phrases and no evidence). Where we differ: the whole
 document goes, not 200 characters around the find; a letter of a script without spaces is a word (data/steps/words.py).
 
-The files are JSON lines and pinned by hash, so that the result follows from the recipe; where they lie is placement.
+The files are JSON lines, by themselves or in an archive such as a wheel of the package index, and pinned by hash, so
+that the result follows from the recipe; where they lie is placement.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,23 @@ import numpy as np
 from core.config import placement
 from core.errors import ConfigError, DataError
 from core.hashing import sha256_hex
+from data.reading.archive import MOST_BYTES, read_members
+from data.reading.compression import plain_blocks, whole_content
 from data.steps.minhash import Hashes, shingles_of
 from data.steps.words import words_of
 
 
 @dataclass(kw_only=True, slots=True)
 class Benchmark:
-    """An evaluation set: JSON lines with the SHA-256 of the file, and the fields of a record that hold its text."""
+    """An evaluation set: JSON lines with the SHA-256 of the file, and the fields of a record that hold its text.
+
+    member  if the file is an archive, as a wheel: which of its members, perhaps compressed, holds the lines
+    """
 
     name: str
     sha256: str
     fields: list[str]
+    member: str = ""
     path: Path = placement(Path)
 
 
@@ -83,6 +91,8 @@ def read_benchmark(benchmark: Benchmark, config: DecontaminationConfig) -> tuple
             f"benchmark {benchmark.name}: {benchmark.path} has SHA-256 {sha256_hex(content)}, the recipe says "
             f"{benchmark.sha256 or 'none'}; give the file that was meant, or its hash"
         )
+    if benchmark.member:
+        content = _member(benchmark)
     records, widths = [], set()
     for number, line in enumerate(content.splitlines(), start=1):
         hashes = []
@@ -93,6 +103,12 @@ def read_benchmark(benchmark: Benchmark, config: DecontaminationConfig) -> tuple
                 hashes.append(shingles_of(text, ngram=config.ngram))
         records.append(np.unique(np.concatenate(hashes)) if hashes else np.zeros(0, dtype=np.uint64))
     return Wanted(benchmark.name, records), widths
+
+
+def _member(benchmark: Benchmark) -> bytes:
+    """The plain content of the archive's member."""
+    name, content = next(read_members(benchmark.path, [benchmark.member]))
+    return whole_content(plain_blocks(BytesIO(content), name), name=name, most_bytes=MOST_BYTES)
 
 
 def read_benchmarks(config: DecontaminationConfig) -> tuple[list[Wanted], Hashes, list[int]]:

@@ -1,5 +1,7 @@
+import gzip
 import json
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -98,7 +100,7 @@ def test_a_file_that_is_not_the_one_meant_is_refused(tmp_path: Path) -> None:
 def test_the_hash_and_not_the_place_decides_the_key(tmp_path: Path) -> None:
     quiz = benchmark(tmp_path, "quiz", [{"q": words(0, 13)}], "q")
     decided = identity(DecontaminationConfig(benchmarks=[quiz]))
-    assert decided["benchmarks"] == [{"name": "quiz", "sha256": quiz.sha256, "fields": ["q"]}]
+    assert decided["benchmarks"] == [{"name": "quiz", "sha256": quiz.sha256, "fields": ["q"], "member": ""}]
 
 
 def test_what_means_nothing_is_refused(tmp_path: Path) -> None:
@@ -107,3 +109,15 @@ def test_what_means_nothing_is_refused(tmp_path: Path) -> None:
         DecontaminationConfig(benchmarks=[quiz, quiz])
     with pytest.raises(ConfigError, match="min_words 14"):
         DecontaminationConfig(min_words=14)
+
+
+def test_records_may_lie_compressed_in_a_wheel(tmp_path: Path) -> None:
+    line = json.dumps({"q": words(0, 13)}).encode() + b"\n"
+    wheel = tmp_path / "quiz-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as opened:
+        opened.writestr("quiz/test.jsonl.gz", gzip.compress(line))
+    quiz = Benchmark(name="quiz", sha256=hash_file(wheel), fields=["q"], member="quiz/*.jsonl.gz", path=wheel)
+    assert len(find(tmp_path, [words(0, 13), words(1, 13)], quiz)[0]) == 1
+    quiz.member = "quiz/train.jsonl"
+    with pytest.raises(DataError, match=r"no member that matches 'quiz/train\.jsonl'"):
+        find(tmp_path, ["text"], quiz)
