@@ -71,6 +71,7 @@ sources:
   items:
     - {{name: web, kind: commoncrawl, license: LicenseRef-Web, language: en, {more}
        crawl: {{name: {CRAWL}, base: '{site.url}/', {crawl}}}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",

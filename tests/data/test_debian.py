@@ -98,6 +98,7 @@ sources:
   items:
     - {{name: doc, kind: debian, package: {wanted.name}, version: '{wanted.version}', sha256: {sha256},
        license: LicenseRef-Public-Domain, language: en, read: {{members: ['usr/share/doc/*.html']}}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",

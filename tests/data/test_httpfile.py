@@ -264,6 +264,7 @@ sources:
   request_wait_s: 0
   items:
     - {{name: web, kind: http, license: CC0-1.0, language: en, urls: [{urls}], {more}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",

@@ -101,6 +101,7 @@ sources:
   retry_wait_s: 0.01
   items:
 {listed}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",

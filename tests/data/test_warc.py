@@ -51,6 +51,7 @@ run: {{name: x, out: {folder / "runs"}}}
 sources:
   items:
     - {{name: crawl, kind: warc, path: {path}, license: CC0-1.0, language: en, read: {{on_error: {on_error}}}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",
