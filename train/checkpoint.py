@@ -3,7 +3,7 @@
 A checkpoint is a folder `step-000240` with
 
     model.safetensors       weights by the model's names, fp32
-    optimizer.safetensors   exp_avg.NAME and exp_avg_sq.NAME
+    optimizer.safetensors   the optimizer's moments, as exp_avg.NAME (groups.py names them)
     state.json              step, tokens, ledger head, state root, identity
     manifest.json           the same, and size and SHA-256 of the three files
 
@@ -28,7 +28,8 @@ from core.durable import commit_folder, write_durably
 from core.errors import DataError, RetryError
 from core.hashing import canonical_json, hash_file
 from core.merkle import named_root
-from train.placed import MOMENT_PREFIXES, content_root
+from train.groups import MOMENT_PREFIXES
+from train.placed import content_root
 
 FORMAT = "wholegrain-checkpoint-1"
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"

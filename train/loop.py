@@ -29,6 +29,7 @@ from model.numerics import honour
 from model.transformer import Transformer
 from train.checkpoint import fill_weights, open_checkpoint, read_moments, state_root
 from train.config import WandbMode
+from train.owners import Owners
 from train.parallel import place
 from train.placed import gather, load_moments
 from train.recipe import Recipe
@@ -116,9 +117,9 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
     if saved:
         fill_weights(model, saved)
     else:
-        initialize(model, seed=config.seed, std=recipe.model.init_std)
+        initialize(model, seed=config.seed, std=recipe.model.init_std, width_factor=recipe.model.width_factor)
     count = sum(parameter.numel() for parameter in model.parameters())
-    placed = place(model, world=world, how=config.placement, order=config.sum, micro_batches=config.micro_batches)
+    placed = place(model, world=world, config=config)
     if saved:
         load_moments(placed, read_moments(saved))
     return Job(
@@ -127,6 +128,7 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
         loader=loader,
         world=world,
         placed=placed,
+        owners=Owners(placed, world),
         parameter_count=count,
     )
 
