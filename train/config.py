@@ -78,6 +78,30 @@ class MuonConfig:
             )
 
 
+@dataclass(kw_only=True, slots=True)
+class SpikeConfig:
+    """What is an outlier, and when the run goes back (spikes.py). Off unless `is_on`.
+
+    window       steps whose mean and deviation are the measure; nothing is an outlier before they are full
+    deviations   how many standard deviations above the mean make an outlier
+    patience     outliers in a row after which the run goes back to the last saved step
+    max_returns  how often it may do so before it stops
+    """
+
+    is_on: bool = False
+    window: int = 128
+    deviations: float = 6.0
+    patience: int = 3
+    max_returns: int = 3
+
+    def __post_init__(self) -> None:
+        if self.window < 2 or self.patience < 1 or self.max_returns < 0 or not self.deviations > 0:
+            raise ConfigError(
+                f"train.spikes has window {self.window}, patience {self.patience}, max_returns {self.max_returns} and "
+                f"deviations {self.deviations}; give at least 2, 1 and 0, and above 0"
+            )
+
+
 RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("steps", "micro_batches", "micro_batch"), lambda value: value >= 1, "at least 1"),
     (("save_every_steps", "keep_every_steps", "grad_digest_every_steps"), lambda value: value >= 1, "at least 1"),
@@ -114,6 +138,7 @@ class TrainConfig:
     is_embedding_decayed: bool = True
     # Weight of log(sum of exp of the logits)^2 in the loss that is followed; the loss that is told is without it.
     z_loss: float = 0.0
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
     grad_digest_every_steps: int = 1
@@ -151,6 +176,10 @@ class TrainConfig:
     def is_saved(self, step: int) -> bool:
         """Whether a step ends with a checkpoint, and its ledger line with a state root."""
         return step % self.save_every_steps == 0 or step == self.steps
+
+    def decided_at(self, step: int) -> int:
+        """The first step after which nothing can make this one void: with the spike policy, the next saved one."""
+        return next(later for later in range(step, self.steps + 1) if not self.spikes.is_on or self.is_saved(later))
 
     def is_kept(self, step: int) -> bool:
         """Whether the artifact keeps the checkpoint of a step."""

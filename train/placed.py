@@ -95,6 +95,20 @@ def _kept_names(name: str, groups: Mapping[str, Group]) -> list[str]:
     return [name, *(f"{moment}.{name}" for moment in groups[name].moments)]
 
 
+def snapshot(placed: Placed) -> list[list[Tensor]]:
+    """A copy of this rank's weights and moments."""
+    return [[tensor.clone() for tensor in (one.weights, *one.moments.values())] for one in placed.segments]
+
+
+def put_back(placed: Placed, kept: Sequence[Sequence[Tensor]]) -> None:
+    """Bring weights and moments back to where they were at a snapshot; all ranks call it together."""
+    with torch.no_grad():
+        for segment, tensors in zip(placed.segments, kept, strict=True):
+            for own, tensor in zip((segment.weights, *segment.moments.values()), tensors, strict=True):
+                own.copy_(tensor)
+    placed.refresh()
+
+
 def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
     """Fill this rank's moments from whole tensors, named as `gather` names them."""
     for segment in placed.segments:

@@ -20,6 +20,7 @@ from train.owners import Owners
 from train.placed import Placed
 from train.runtime import World
 from train.schedule import learning_rate
+from train.spikes import Watch
 
 # A micro-batch's result as int64 words: its loss, a double, and the 32 bytes of its gradient's root.
 RESULT = struct.Struct("<d32s")
@@ -37,7 +38,12 @@ class Job:
     world: World
     placed: Placed
     owners: Owners
+    watch: Watch
     parameter_count: int
+
+    def data_step(self, step: int) -> int:
+        """The step of the data order that a step takes: further on if data were skipped."""
+        return step + self.watch.measured.shift
 
     @property
     def tokens_per_step(self) -> int:
@@ -47,8 +53,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """What a step gave, the same on every rank but for the two times."""
+    """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight."""
 
+    data_step: int
+    left_out: str
     lr: float
     loss: float
     norm: float
@@ -67,9 +75,14 @@ def take_step(job: Job, step: int) -> Numbers:
     loss = _mean_loss(job, losses, step)
     norm = _mean_norm(job, gradients, step)
     lr = learning_rate(step, config)
-    _update(job, gradients, step=step, lr=lr, norm=norm)
-    placed.refresh()
+    data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
+    if not left_out:
+        _update(job, gradients, step=step, lr=lr, norm=norm)
+        placed.refresh()
+    job.watch.note(loss=loss, norm=norm, reason=left_out)
     return Numbers(
+        data_step=data_step,
+        left_out=left_out,
         lr=lr,
         loss=loss,
         norm=norm,
@@ -84,7 +97,7 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
     is_digested = job.config.is_digested(step)
     results = torch.zeros(job.config.micro_batches, 5, dtype=torch.int64)
     for micro_step in job.placed.micro_steps:
-        tokens_BT1 = torch.from_numpy(job.loader.batch(step, micro_step.index))
+        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index))
         loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
         root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
         if not micro_step.is_dummy:
