@@ -85,7 +85,7 @@ def data(bundle: Bundle) -> str:
     """The digest of every step's token ids, computed again from the shipped shards, is the ledger's."""
     train, steps = bundle.trained["train"], bundle.ledger[1:]
     # Further on where the spike policy skipped data.
-    taken = [int(line.get("data_step", line["step"])) for line in steps]
+    taken: list[int] = [line.get("data_step") or line["step"] for line in steps]
     shape = ["--micro-batches", train["micro_batches"], "--micro-batch", train["micro_batch"]]
     answer = ask(
         bundle.runnable_code(),
