@@ -34,7 +34,7 @@ def reference_losses(recipe: str, pack: str, overrides: list[str]) -> list[float
     model = _reference_model(shape, seed=config.seed)
     matrices = [weight for weight in model.parameters() if weight.dim() > 1]
     norms = [weight for weight in model.parameters() if weight.dim() == 1]
-    groups = [{"params": matrices}, {"params": norms, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": norms, "weight_decay": 0.0}]
     betas = (config.beta1, config.beta2)
     optimizer = torch.optim.AdamW(groups, lr=1.0, betas=betas, eps=config.eps, weight_decay=config.weight_decay)
     losses = []
@@ -75,7 +75,8 @@ def _mean_loss(model: Any, tokens_BT1: Tensor, bos_id: int) -> Tensor:
 @pytest.fixture(scope="module")
 def theirs(tiny: Tiny) -> list[float]:
     """The reference's losses."""
-    return call(reference_losses, str(tiny.recipe), str(current(tiny.inputs, "pack").folder), [])
+    losses: list[float] = call(reference_losses, str(tiny.recipe), str(current(tiny.inputs, "pack").folder), [])
+    return losses
 
 
 def agree(ours: list[float], theirs: list[float]) -> bool:
