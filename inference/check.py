@@ -3,7 +3,8 @@
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
 from core.profile import ProfileConfig
-from inference.config import ExportConfig
+from inference.config import ExportConfig, check_exportable
+from model.config import ModelConfig
 
 
 def main(arguments: list[str]) -> None:
@@ -12,3 +13,4 @@ def main(arguments: list[str]) -> None:
     load(recipe, "run", RunConfig, overrides)
     load(recipe, "profile", ProfileConfig, overrides)
     load(recipe, "export", ExportConfig, overrides)
+    check_exportable(load(recipe, "model", ModelConfig, overrides))

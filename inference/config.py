@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from core.errors import ConfigError
+from model.config import ModelConfig
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,3 +36,12 @@ class ExportConfig:
             raise ConfigError(f"export.max_logit_difference is {self.max_logit_difference}; give a bound from 0 to 0.1")
         if not self.license.strip():
             raise ConfigError("export.license is empty; name the weights' licence by its SPDX identifier")
+
+
+def check_exportable(model: ModelConfig) -> None:
+    """Raise ConfigError for a model that transformers has no class for."""
+    if model.logit_softcap:
+        raise ConfigError(
+            f"model.logit_softcap is {model.logit_softcap:g}, and transformers has no such model of Llama's shape to "
+            "export to; set it to 0"
+        )

@@ -1,5 +1,8 @@
 """A checkpoint as the folder that Hugging Face's transformers loads as Llama, without remote code.
 
+A model with normed heads is a Qwen3 there. A head that a wider model divides by its width factor is written divided;
+capped logits no such class has, and they are refused.
+
 Files: config.json, generation_config.json, model.safetensors, tokenizer.model, tokenizer.json, tokenizer_config.json,
 README.md. Old and new keys stand together where version 5 of transformers renamed them: version 4 would take its
 default for a key that it does not find (rope_theta), silently.
@@ -15,6 +18,7 @@ from typing import Any
 import safetensors.torch
 
 from data.tokenizer import Tokenizer
+from inference.config import check_exportable
 from model.config import ModelConfig
 from model.transformer import Transformer
 
@@ -24,6 +28,7 @@ NAMES = {
     r"head": "lm_head",
     r"blocks\.(\d+)\.attention_norm": r"model.layers.\1.input_layernorm",
     r"blocks\.(\d+)\.attention\.w([qkvo])": r"model.layers.\1.self_attn.\2_proj",
+    r"blocks\.(\d+)\.attention\.([qk])_norm": r"model.layers.\1.self_attn.\2_norm",
     r"blocks\.(\d+)\.feed_forward_norm": r"model.layers.\1.post_attention_layernorm",
     r"blocks\.(\d+)\.feed_forward\.w1": r"model.layers.\1.mlp.gate_proj",
     r"blocks\.(\d+)\.feed_forward\.w2": r"model.layers.\1.mlp.down_proj",
@@ -47,10 +52,11 @@ def hugging_face_name(name: str) -> str:
 
 
 def model_config(config: ModelConfig, *, bos_id: int, eos_id: int) -> dict[str, Any]:
-    """config.json for a model of this shape."""
+    """config.json for a model of this shape. Raises ConfigError for one that transformers has no class for."""
+    check_exportable(config)
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": ["Qwen3ForCausalLM" if config.is_qk_normed else "LlamaForCausalLM"],
+        "model_type": "qwen3" if config.is_qk_normed else "llama",
         "vocab_size": config.vocab_size,
         "hidden_size": config.dim,
         "intermediate_size": config.ffn_dim,
@@ -82,7 +88,10 @@ def write_model(folder: Path, model: Transformer, *, tokenizer: Tokenizer) -> No
     _write_json(folder / "config.json", model_config(model.config, **ids))
     generation = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "do_sample": False}
     _write_json(folder / "generation_config.json", generation)
-    tensors = {hugging_face_name(name): tensor.contiguous() for name, tensor in sorted(model.state_dict().items())}
+    own = model.state_dict()
+    if model.config.base_dim:
+        own["head.weight"] = own["head.weight"] / model.config.width_factor
+    tensors = {hugging_face_name(name): tensor.contiguous() for name, tensor in sorted(own.items())}
     weights = folder / "model.safetensors"
     safetensors.torch.save_file(tensors, weights, metadata={"format": "pt"})
     weights.chmod(0o644)  # safetensors writes files that only their owner may read

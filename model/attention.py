@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from core.profile import Attention as Kernel
 from model.config import ModelConfig
+from model.layers import RMSNorm
 from model.rotary import rotate
 
 
@@ -67,10 +68,15 @@ class Attention(nn.Module):
         self.wk = nn.Linear(config.dim, config.kv_dim, bias=False)
         self.wv = nn.Linear(config.dim, config.kv_dim, bias=False)
         self.wo = nn.Linear(config.dim, config.dim, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, eps=config.norm_eps) if config.is_qk_normed else None
+        self.k_norm = RMSNorm(config.head_dim, eps=config.norm_eps) if config.is_qk_normed else None
 
     def forward(self, x_BTD: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
-        q_BHTK = rotate(self._heads(self.wq(x_BTD)), cos_TK=context.cos, sin_TK=context.sin)
-        k_BGTK = rotate(self._heads(self.wk(x_BTD)), cos_TK=context.cos, sin_TK=context.sin)
+        q_BHTK, k_BGTK = self._heads(self.wq(x_BTD)), self._heads(self.wk(x_BTD))
+        if self.q_norm and self.k_norm:
+            q_BHTK, k_BGTK = self.q_norm(q_BHTK), self.k_norm(k_BGTK)
+        q_BHTK = rotate(q_BHTK, cos_TK=context.cos, sin_TK=context.sin)
+        k_BGTK = rotate(k_BGTK, cos_TK=context.cos, sin_TK=context.sin)
         v_BGTK = self._heads(self.wv(x_BTD))
         if cache is not None:
             k_BGTK, v_BGTK = cache.extend(k_BGTK, v_BGTK)

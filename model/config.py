@@ -27,9 +27,23 @@ class ModelConfig:
     norm_eps: float
     is_embedding_tied: bool
     init_std: float
+    # Norms on every head's queries and keys (Dehghani et al. 2023, arXiv:2302.05442, section 2).
+    is_qk_normed: bool = False
+    # Logits become cap * tanh(logits / cap) (Gemma 2, arXiv:2408.00118, section 2); 0 leaves them alone.
+    logit_softcap: float = 0.0
+    # The width at which rates and initial weights were found, for a model that is wider by more heads; 0: this width.
+    base_dim: int = 0
 
     def __post_init__(self) -> None:
         self._check_sizes()
+        if self.logit_softcap < 0 or self.base_dim < 0:
+            raise ConfigError(
+                f"model.logit_softcap is {self.logit_softcap} and base_dim {self.base_dim}; give 0 or above"
+            )
+        if self.base_dim and self.is_embedding_tied:
+            raise ConfigError(
+                "model.base_dim scales the head and not the embedding, which is_embedding_tied makes one; untie them"
+            )
         if self.dim % self.n_heads:
             raise ConfigError(
                 f"model.dim {self.dim} does not divide over {self.n_heads} heads; use a multiple of {self.n_heads}"
@@ -75,6 +89,11 @@ class ModelConfig:
         return self.dim // self.n_heads
 
     @property
+    def width_factor(self) -> float:
+        """How many times wider the model is than the one whose hyper-parameters it takes over."""
+        return self.dim / self.base_dim if self.base_dim else 1.0
+
+    @property
     def kv_dim(self) -> int:
         """Width of all key heads together, and of all value heads."""
         return self.n_kv_heads * self.head_dim
@@ -103,4 +122,5 @@ class ModelConfig:
 
     @property
     def _norm_parameters(self) -> int:
-        return (2 * self.n_layers + 1) * self.dim
+        of_heads = 2 * self.n_layers * self.head_dim if self.is_qk_normed else 0
+        return (2 * self.n_layers + 1) * self.dim + of_heads

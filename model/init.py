@@ -16,23 +16,26 @@ TERMS = 12
 TERM_VALUES = 1 << 16
 # Elements made at a time: 1.5 MiB of random bytes.
 PIECE_ELEMENTS = 1 << 16
+BLOCKS = "blocks."
 RESIDUAL_OUTPUTS = ("attention.wo.weight", "feed_forward.w2.weight")
 
 
-def initialize(model: nn.Module, *, seed: int, std: float) -> None:
+def initialize(model: nn.Module, *, seed: int, std: float, width_factor: float = 1.0) -> None:
     """Fill every parameter of a Transformer in place: norms with 1, matrices as `initial_tensor` says.
 
     What is added to the residual stream (wo, w2) is scaled by 1/sqrt(2 n_layers), so that the stream's variance
-    does not grow with depth (Radford et al. 2019, section 2.3).
+    does not grow with depth (Radford et al. 2019, section 2.3). The matrices of the blocks, whose inputs grow with the
+    width, are scaled by 1/sqrt(width_factor) (Yang et al. 2022, arXiv:2203.03466, table 8).
     """
     n_residuals = sum(name.endswith(RESIDUAL_OUTPUTS) for name, _ in model.named_parameters())
-    residual_std = std / math.sqrt(n_residuals)
+    inner_std = std / math.sqrt(width_factor)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
                 parameter.fill_(1.0)
             else:
-                scale = residual_std if name.endswith(RESIDUAL_OUTPUTS) else std
+                scale = inner_std if name.startswith(BLOCKS) else std
+                scale = scale / math.sqrt(n_residuals) if name.endswith(RESIDUAL_OUTPUTS) else scale
                 parameter.copy_(initial_tensor(name, parameter.shape, seed=seed, std=scale))
 
 

@@ -3,6 +3,9 @@
 Tensor names map one to one to those of transformers' Llama (inference/export.py).
 """
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -62,9 +65,14 @@ class Transformer(nn.Module):
             x_BTD = block(x_BTD, context, cache.layers[index] if cache else None)
         if cache:
             cache.length += tokens_BT.shape[1]
-        x_BTD = self.norm(x_BTD)
+        return self._logits(self.norm(x_BTD))
+
+    def _logits(self, x_BTD: Tensor) -> Tensor:
+        if self.config.base_dim:
+            x_BTD = x_BTD / self.config.width_factor
         logits_BTV: Tensor = functional.linear(x_BTD, self.embedding.weight) if self.head is None else self.head(x_BTD)
-        return logits_BTV
+        cap = self.config.logit_softcap
+        return torch.tanh(logits_BTV / cap) * cap if cap else logits_BTV
 
     def _context(self, document_BT: Tensor | None, *, new: int, seen: int) -> Context:
         config, end = self.config, seen + new
@@ -77,15 +85,26 @@ class Transformer(nn.Module):
         return Context(cos=cos_TK[seen:end], sin=sin_TK[seen:end], is_visible=is_visible)
 
 
-def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int) -> Tensor:
-    """Sum over all B T targets of -log p(next token), in fp32; a scalar.
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Of a micro-batch: the sum of -log p(next token) over its targets, and what training follows. Scalars in fp32."""
+
+    told: Tensor
+    followed: Tensor
+
+
+def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int, *, z_loss: float = 0.0) -> Loss:
+    """The loss over all B T targets.
 
     `tokens_BT1` are windows of T + 1 packed tokens; a document starts at every `bos_id`, and attention stays in it.
+    What is followed has `z_loss` log(Z)^2 a target on top, Z being the sum over exp of the logits (Chowdhery et al.
+    2022, arXiv:2204.02311, section 5).
     """
     tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
     document_BT = (tokens_BT == bos_id).cumsum(dim=1)
     logits_BTV = model(tokens_BT, document_BT)
-    return functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="sum")
+    told = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="sum")
+    return Loss(told, told + z_loss * logits_BTV.logsumexp(-1).square().sum() if z_loss else told)
 
 
 def _table_length(needed: int, limit: int) -> int:

@@ -3,8 +3,8 @@
 A checkpoint is a folder `step-000240` with
 
     model.safetensors       weights by the model's names, fp32
-    optimizer.safetensors   exp_avg.NAME and exp_avg_sq.NAME
-    state.json              step, tokens, ledger head, state root, identity
+    optimizer.safetensors   the optimizer's moments, as exp_avg.NAME (groups.py names them)
+    state.json              step, tokens, ledger head, state root, identity; what the spike policy measured, if it is on
     manifest.json           the same, and size and SHA-256 of the three files
 
 It is written as `.tmp-<step>-<generation>`, forced to the disk, renamed, and the folder that holds the name is forced
@@ -28,7 +28,9 @@ from core.durable import commit_folder, write_durably
 from core.errors import DataError, RetryError
 from core.hashing import canonical_json, hash_file
 from core.merkle import named_root
-from train.placed import MOMENT_PREFIXES, content_root
+from train.groups import MOMENT_PREFIXES
+from train.placed import content_root
+from train.spikes import Measured
 
 FORMAT = "wholegrain-checkpoint-1"
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -53,6 +55,7 @@ class Checkpoint:
 
     folder: Path
     position: Position
+    measured: Measured
     weights_sha256: str
 
 
@@ -69,7 +72,13 @@ def begin_generation(witness: Path) -> int:
 
 
 def save(
-    checkpoints: Path, tensors: Mapping[str, Tensor], position: Position, *, witness: Path, generation: int
+    checkpoints: Path,
+    tensors: Mapping[str, Tensor],
+    position: Position,
+    *,
+    measured: Measured | None = None,
+    witness: Path,
+    generation: int,
 ) -> Checkpoint:
     """Commit a checkpoint of whole tensors. Raises RetryError if a newer generation has taken over the run."""
     checkpoints.mkdir(exist_ok=True)
@@ -77,7 +86,8 @@ def save(
     aside.mkdir()
     _write_tensors(aside / MODEL, {name: tensors[name] for name in tensors if not name.startswith(MOMENT_PREFIXES)})
     _write_tensors(aside / OPTIMIZER, {name: tensors[name] for name in tensors if name.startswith(MOMENT_PREFIXES)})
-    (aside / STATE).write_bytes(canonical_json(asdict(position)))
+    policy = {"spikes": measured.plain()} if measured else {}
+    (aside / STATE).write_bytes(canonical_json({**asdict(position), **policy}))
     files = [_entry(aside / name) for name in (MODEL, OPTIMIZER, STATE)]
     manifest = {
         "format": FORMAT,
@@ -95,7 +105,9 @@ def save(
         )
     final = checkpoints / folder_name(position.step)
     commit_folder(aside, final)
-    return Checkpoint(folder=final, position=position, weights_sha256=files[0]["sha256"])
+    return Checkpoint(
+        folder=final, position=position, measured=measured or Measured(), weights_sha256=files[0]["sha256"]
+    )
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -113,10 +125,14 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 f"{path} is missing or not what {MANIFEST} says (SHA-256 {entry['sha256'][:12]}..., "
                 f"{entry['bytes']} bytes); use the checkpoint before it"
             )
-    position = Position(**json.loads((folder / STATE).read_bytes()))
+    state = json.loads((folder / STATE).read_bytes())
+    measured = Measured.of(state.pop("spikes")) if "spikes" in state else Measured()
+    position = Position(**state)
     if position.step != manifest["step"] or folder_name(position.step) != folder.name:
         raise DataError(f"checkpoint {folder} holds step {position.step}; it was renamed or edited")
-    return Checkpoint(folder=folder, position=position, weights_sha256=manifest["files"][0]["sha256"])
+    return Checkpoint(
+        folder=folder, position=position, measured=measured, weights_sha256=manifest["files"][0]["sha256"]
+    )
 
 
 def list_checkpoints(checkpoints: Path) -> dict[int, Path]:

@@ -1,6 +1,7 @@
 """Section `train`: how many steps of what shape, the optimizer's numbers, and where the work is done. Free of torch."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 
 from core.config import placement
@@ -25,11 +26,89 @@ class Placement(Enum):
     """Every rank holds a shard of everything; weights are gathered block by block."""
 
 
+class Schedule(Enum):
+    """What the learning rate does after the warm-up (schedule.py)."""
+
+    COSINE = "cosine"
+    WSD = "wsd"
+    """Constant, then down over the last `decay_steps`: warm-up, stable, decay."""
+    LINEAR = "linear"
+    CONSTANT = "constant"
+
+
+class DecayShape(Enum):
+    """How WSD's decay goes down."""
+
+    LINEAR = "linear"
+    SQRT = "sqrt"
+
+
+class Optimizer(Enum):
+    """What turns gradients into updates."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+    """Muon for the matrices of the blocks, AdamW for embedding, head and norms."""
+
+
 class WandbMode(Enum):
     """Whether a Weights & Biases run is written beside the journal."""
 
     OFF = "off"
     OFFLINE = "offline"
+
+
+@dataclass(kw_only=True, slots=True)
+class MuonConfig:
+    """Muon's numbers; its learning rate is `lr_factor` times `train.lr` wherever the schedule stands.
+
+    Defaults are those of Jordan et al. 2024 (the Muon optimizer's reference): momentum 0.95, five iterations.
+    """
+
+    lr_factor: float = 5.0
+    momentum: float = 0.95
+    is_nesterov: bool = True
+    iterations: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.lr_factor > 0 or self.iterations < 1 or not 0 <= self.momentum < 1:
+            raise ConfigError(
+                f"train.muon has lr_factor {self.lr_factor}, iterations {self.iterations} and momentum "
+                f"{self.momentum}; give above 0, at least 1, and from 0 to below 1"
+            )
+
+
+@dataclass(kw_only=True, slots=True)
+class SpikeConfig:
+    """What is an outlier, and when the run goes back (spikes.py). Off unless `is_on`.
+
+    window       steps whose mean and deviation are the measure; nothing is an outlier before they are full
+    deviations   how many standard deviations above the mean make an outlier
+    patience     outliers in a row after which the run goes back to the last saved step
+    max_returns  how often it may do so before it stops
+    """
+
+    is_on: bool = False
+    window: int = 128
+    deviations: float = 6.0
+    patience: int = 3
+    max_returns: int = 3
+
+    def __post_init__(self) -> None:
+        if self.window < 2 or self.patience < 1 or self.max_returns < 0 or not self.deviations > 0:
+            raise ConfigError(
+                f"train.spikes has window {self.window}, patience {self.patience}, max_returns {self.max_returns} and "
+                f"deviations {self.deviations}; give at least 2, 1 and 0, and above 0"
+            )
+
+
+RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("steps", "micro_batches", "micro_batch"), lambda value: value >= 1, "at least 1"),
+    (("save_every_steps", "keep_every_steps", "grad_digest_every_steps"), lambda value: value >= 1, "at least 1"),
+    (("lr", "eps", "clip_norm", "timeout_s"), lambda value: value > 0, "above 0"),
+    (("beta1", "beta2"), lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    (("weight_decay", "z_loss"), lambda value: value >= 0, "at least 0"),
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,6 +128,17 @@ class TrainConfig:
     weight_decay: float
     clip_norm: float
     save_every_steps: int
+    schedule: Schedule = Schedule.COSINE
+    # For schedule=wsd only.
+    decay_steps: int = 0
+    decay_shape: DecayShape = DecayShape.LINEAR
+    optimizer: Optimizer = Optimizer.ADAMW
+    muon: MuonConfig = field(default_factory=MuonConfig)
+    # Embedding and head are decayed like the other matrices, or not at all.
+    is_embedding_decayed: bool = True
+    # Weight of log(sum of exp of the logits)^2 in the loss that is followed; the loss that is told is without it.
+    z_loss: float = 0.0
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
     grad_digest_every_steps: int = 1
@@ -60,34 +150,36 @@ class TrainConfig:
     placement: Placement = placement(Placement.ZERO1)
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "micro_batches",
-            "micro_batch",
-            "save_every_steps",
-            "keep_every_steps",
-            "grad_digest_every_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("lr", "eps", "clip_norm", "timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        for names, is_good, wanted in RANGES:
+            for name in names:
+                if not is_good(getattr(self, name)):
+                    raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be {wanted}")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
         if not 0 <= self.min_lr <= self.lr:
             raise ConfigError(f"train.min_lr is {self.min_lr}; it must lie between 0 and train.lr {self.lr}")
         if not 0 <= self.warmup_steps < self.steps:
             raise ConfigError(
                 f"train.warmup_steps is {self.warmup_steps}; it must be at least 0 and below train.steps {self.steps}"
             )
-        if not self.weight_decay >= 0:
-            raise ConfigError(f"train.weight_decay is {self.weight_decay}; it must be at least 0")
+        most = self.steps - self.warmup_steps
+        if self.schedule is Schedule.WSD and not 0 < self.decay_steps <= most:
+            raise ConfigError(
+                f"train.decay_steps is {self.decay_steps}; schedule wsd needs 1 to {most}, the steps after the warm-up"
+            )
+        if self.schedule is not Schedule.WSD and self.decay_steps:
+            raise ConfigError(
+                f"train.decay_steps is {self.decay_steps}; {self.schedule.value} has no such part, leave it out"
+            )
 
     def is_saved(self, step: int) -> bool:
         """Whether a step ends with a checkpoint, and its ledger line with a state root."""
         return step % self.save_every_steps == 0 or step == self.steps
+
+    def decided_at(self, step: int) -> int:
+        """The first step after which nothing can make this one void: with the spike policy, the next saved one."""
+        return next(later for later in range(step, self.steps + 1) if not self.spikes.is_on or self.is_saved(later))
 
     def is_kept(self, step: int) -> bool:
         """Whether the artifact keeps the checkpoint of a step."""

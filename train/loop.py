@@ -29,11 +29,13 @@ from model.numerics import honour
 from model.transformer import Transformer
 from train.checkpoint import fill_weights, open_checkpoint, read_moments, state_root
 from train.config import WandbMode
+from train.owners import Owners
 from train.parallel import place
-from train.placed import gather, load_moments
+from train.placed import gather, load_moments, put_back, snapshot
 from train.recipe import Recipe
 from train.records import Records
 from train.runtime import World
+from train.spikes import Measured, Watch
 from train.step import Job, Numbers, take_step
 
 if TYPE_CHECKING:
@@ -42,12 +44,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A finished step. The ledger line, and the whole state if the step is saved, are on the first rank only."""
+    """A finished step. The ledger line, and the whole state if the step is saved, are on the first rank only.
+
+    `measured` is what the spike policy knows after a saved step; None if it is off.
+    """
 
     step: int
     numbers: Numbers
     line: Line
     state: dict[str, Tensor] | None
+    measured: Measured | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """The run has gone back to a saved step: what it did after that is void."""
+
+    step: int
+    to: int
 
 
 def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
@@ -67,8 +81,12 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     view = _open_view(recipe, folder) if world.is_first else None
     began = time.perf_counter()
     for done in steps(job, after=start, until=recipe.train.steps):
+        if isinstance(done, Return):
+            if records:
+                records.go_back(done.step, to=done.to)
+            continue
         if records:
-            records.add(done.line, done.state)
+            records.add(done.line, done.state, measured=done.measured)
         if view:
             view.log(done.step, loss=done.numbers.loss, norm=done.numbers.norm, lr=done.numbers.lr)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step)
@@ -81,13 +99,43 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     return records.finish() if records else {}
 
 
-def steps(job: Job, *, after: int, until: int) -> Iterator[Done]:
-    """Take the steps after + 1 .. until."""
-    for step in range(after + 1, until + 1):
+def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
+    """Take the steps after + 1 .. until, some of them again if the spike policy goes back."""
+    is_watching, step = job.config.spikes.is_on, after
+    saved = Saved.of(job, after) if is_watching else None
+    returned: Line = {}
+    while step < until:
+        step += 1
         numbers = take_step(job, step)
-        state = gather(job.placed, job.world) if job.config.is_saved(step) else None
-        line = ledger_line(job, step, numbers=numbers, state=state) if job.world.is_first else {}
-        yield Done(step=step, numbers=numbers, line=line, state=state)
+        is_saved = job.config.is_saved(step)
+        if saved and job.watch.must_return(is_saved=is_saved):
+            job.watch.go_back(saved.measured, step=step, to=saved.step)
+            put_back(job.placed, saved.tensors)
+            returned = {"returned": {"from": step, "why": numbers.left_out, "shift": job.watch.measured.shift}}
+            yield Return(step=step, to=saved.step)
+            step = saved.step
+            continue
+        state = gather(job.placed, job.world) if is_saved else None
+        if saved and is_saved:
+            saved = Saved.of(job, step)
+        measured = job.watch.measured if saved and is_saved else None
+        line = ledger_line(job, step, numbers=numbers, state=state) | returned if job.world.is_first else {}
+        returned = {}
+        yield Done(step=step, numbers=numbers, line=line, state=state, measured=measured)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What the spike policy goes back to: this rank's weights and moments after a saved step."""
+
+    step: int
+    tensors: list[list[Tensor]]
+    measured: Measured
+
+    @classmethod
+    def of(cls, job: Job, step: int) -> "Saved":
+        """The state as it is now."""
+        return cls(step, snapshot(job.placed), job.watch.measured)
 
 
 def ledger_line(job: Job, step: int, *, numbers: Numbers, state: dict[str, Tensor] | None) -> Line:
@@ -95,13 +143,17 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, state: dict[str, Tenso
     line = {
         "step": step,
         "tokens": step * job.tokens_per_step,
-        "batch": job.loader.digest(step),
+        "batch": job.loader.digest(numbers.data_step),
         "lr": numbers.lr.hex(),
         "loss": numbers.loss.hex(),
         "norm": numbers.norm.hex(),
     }
     if numbers.grads:
         line["grads"] = numbers.grads
+    if numbers.data_step != step:
+        line["data_step"] = numbers.data_step
+    if numbers.left_out:
+        line["left_out"] = numbers.left_out
     if state:
         line["state"] = state_root(state)
     return line
@@ -116,9 +168,9 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
     if saved:
         fill_weights(model, saved)
     else:
-        initialize(model, seed=config.seed, std=recipe.model.init_std)
+        initialize(model, seed=config.seed, std=recipe.model.init_std, width_factor=recipe.model.width_factor)
     count = sum(parameter.numel() for parameter in model.parameters())
-    placed = place(model, world=world, how=config.placement, order=config.sum, micro_batches=config.micro_batches)
+    placed = place(model, world=world, config=config)
     if saved:
         load_moments(placed, read_moments(saved))
     return Job(
@@ -127,6 +179,8 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
         loader=loader,
         world=world,
         placed=placed,
+        owners=Owners(placed, world),
+        watch=Watch(config=config.spikes, measured=saved.measured if saved else Measured()),
         parameter_count=count,
     )
 

@@ -23,31 +23,37 @@ from torch.distributed.tensor import DTensor
 from core.merkle import named_root
 from model.transformer import Transformer
 from train.canonical import BinaryCounter
-from train.config import Placement, Sum
+from train.config import Placement, Sum, TrainConfig
+from train.groups import Group, groups_of
 from train.placed import MicroStep, Placed, Span, content_root, segments_of
 from train.runtime import World
 from train.zero1 import Zero1
 
 
-def place(model: Transformer, *, world: World, how: Placement, order: Sum, micro_batches: int) -> Placed:
+def place(model: Transformer, *, world: World, config: TrainConfig) -> Placed:
     """Lay a model, filled with its weights, out on the ranks."""
-    kind = Zero1 if how is Placement.ZERO1 else Fsdp2
-    return kind(model, world=world, order=order, micro_batches=micro_batches)
+    kind = Zero1 if config.placement is Placement.ZERO1 else Fsdp2
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    groups = groups_of(shapes, train=config, model=model.config)
+    return kind(model, world=world, groups=groups, order=config.sum, micro_batches=config.micro_batches)
 
 
 class Fsdp2:
     """A shard of everything on every rank: fully_shard on each block and on what is left."""
 
-    def __init__(self, model: Transformer, *, world: World, order: Sum, micro_batches: int) -> None:
+    def __init__(
+        self, model: Transformer, *, world: World, groups: Mapping[str, Group], order: Sum, micro_batches: int
+    ) -> None:
         self.model: nn.Module = model
+        self.groups = groups
         self._world, self._is_canonical = world, order is Sum.CANONICAL
-        self._shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        self.shapes: Mapping[str, torch.Size] = {name: parameter.shape for name, parameter in model.named_parameters()}
         units = _units(model)
         mesh = init_device_mesh(world.device, (world.size,))
         for unit, _ in units:
             fully_shard(unit, mesh=mesh)
         self._exchanges = [
-            ShardExchange({name: self._shapes[name] for name in names}, world=world, micro_batches=micro_batches)
+            ShardExchange({name: self.shapes[name] for name in names}, world=world, micro_batches=micro_batches)
             for _, names in units
         ]
         for (unit, _), exchange in zip(units, self._exchanges, strict=True):
@@ -57,12 +63,11 @@ class Fsdp2:
         self.micro_steps = interleaved(micro_batches, rank=world.rank, world_size=world.size)
         with torch.no_grad():
             local = [self._parameters[name].to_local().view(-1) for name in self._names]
-        matrices = {name for name, shape in self._shapes.items() if len(shape) > 1}
-        self.segments = segments_of(self.spans(world.rank), local, matrices=matrices)
+        self.segments = segments_of(self.spans(world.rank), local, groups=groups)
 
     def spans(self, rank: int) -> list[Span]:
         """Whole rows of every parameter; some may be empty."""
-        return [row_span(name, self._shapes[name], rank=rank, world_size=self._world.size) for name in self._names]
+        return [row_span(name, self.shapes[name], rank=rank, world_size=self._world.size) for name in self._names]
 
     def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
         """See Placed."""

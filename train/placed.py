@@ -1,6 +1,6 @@
 """What a placement is to the rest of training: micro-batches to compute, segments to update, state to gather."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.merkle import chunk_root, named_root
+from train.groups import Group
 from train.runtime import World
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-MOMENT_PREFIXES = ("exp_avg.", "exp_avg_sq.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +28,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A span that this rank's optimizer works on; the tensors are one-dimensional, fp32, and written in place.
-
-    Matrices are decayed, norms are not.
-    """
+    """A span that this rank's optimizer works on; the tensors are one-dimensional, fp32, and written in place."""
 
     span: Span
-    is_decayed: bool
+    group: Group
     weights: Tensor
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
+    moments: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +49,8 @@ class Placed(Protocol):
     """A model whose state lies on the ranks in one of the ways above."""
 
     model: nn.Module
+    groups: Mapping[str, Group]
+    shapes: Mapping[str, torch.Size]
     micro_steps: list[MicroStep]
     segments: list[Segment]
 
@@ -72,30 +68,53 @@ class Placed(Protocol):
 
 
 def gather(placed: Placed, world: World) -> dict[str, Tensor] | None:
-    """Weights by name, moments as `exp_avg.NAME` and `exp_avg_sq.NAME`, whole, on the first rank; None elsewhere."""
-    kinds = [[getattr(segment, kind) for segment in placed.segments] for kind in ("weights", *MOMENTS)]
-    part = torch.cat([tensor for tensors in kinds for tensor in tensors])
-    spans = [placed.spans(rank) for rank in range(world.size)]
-    whole = world.gather_to_first(part, counts=[3 * sum(span.count for span in own) for own in spans])
+    """Weights by name, moments as `MOMENT.NAME`, whole, on the first rank; None elsewhere."""
+    part = torch.cat([tensor for one in placed.segments for tensor in (one.weights, *one.moments.values())])
+    named = [
+        [(name, span) for span in placed.spans(rank) for name in _kept_names(span.name, placed.groups)]
+        for rank in range(world.size)
+    ]
+    whole = world.gather_to_first(part, counts=[sum(span.count for _, span in own) for own in named])
     if whole is None:
         return None
-    names = [(f"{prefix}{span.name}", span) for own in spans for prefix in ("", *MOMENT_PREFIXES) for span in own]
+    names = [(name, span) for own in named for name, span in own]
     pieces = whole.split_with_sizes([span.count for _, span in names])
     joined: dict[str, list[Tensor]] = {}
     for (name, _), piece in zip(names, pieces, strict=True):
         joined.setdefault(name, []).append(piece)
-    shapes = {name: parameter.shape for name, parameter in placed.model.named_parameters()}
-    shapes |= {f"{prefix}{name}": shape for prefix in MOMENT_PREFIXES for name, shape in shapes.items()}
+    shapes = {
+        kept: parameter.shape
+        for name, parameter in placed.model.named_parameters()
+        for kept in _kept_names(name, placed.groups)
+    }
     return {name: torch.cat(joined[name]).view(shape) for name, shape in shapes.items()}
+
+
+def _kept_names(name: str, groups: Mapping[str, Group]) -> list[str]:
+    """What is kept of a parameter: its weights, and its moments."""
+    return [name, *(f"{moment}.{name}" for moment in groups[name].moments)]
+
+
+def snapshot(placed: Placed) -> list[list[Tensor]]:
+    """A copy of this rank's weights and moments."""
+    return [[tensor.clone() for tensor in (one.weights, *one.moments.values())] for one in placed.segments]
+
+
+def put_back(placed: Placed, kept: Sequence[Sequence[Tensor]]) -> None:
+    """Bring weights and moments back to where they were at a snapshot; all ranks call it together."""
+    with torch.no_grad():
+        for segment, tensors in zip(placed.segments, kept, strict=True):
+            for own, tensor in zip((segment.weights, *segment.moments.values()), tensors, strict=True):
+                own.copy_(tensor)
+    placed.refresh()
 
 
 def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
     """Fill this rank's moments from whole tensors, named as `gather` names them."""
     for segment in placed.segments:
         span = segment.span
-        for kind in MOMENTS:
-            whole = moments[f"{kind}.{span.name}"].reshape(-1)
-            getattr(segment, kind).copy_(whole[span.start : span.stop])
+        for moment, own in segment.moments.items():
+            own.copy_(moments[f"{moment}.{span.name}"].reshape(-1)[span.start : span.stop])
 
 
 def gradient_root(gradients: Mapping[str, Tensor]) -> str:
@@ -108,9 +127,9 @@ def content_root(tensor: Tensor) -> bytes:
     return chunk_root(tensor.numpy().data)
 
 
-def segments_of(spans: Sequence[Span], weights: Sequence[Tensor], *, matrices: Set[str]) -> list[Segment]:
-    """Segments with moments of zero; `matrices` are the names of the parameters that decay."""
+def segments_of(spans: Sequence[Span], weights: Sequence[Tensor], *, groups: Mapping[str, Group]) -> list[Segment]:
+    """Segments with moments of zero."""
     return [
-        Segment(span, span.name in matrices, part, torch.zeros_like(part), torch.zeros_like(part))
+        Segment(span, groups[span.name], part, {name: torch.zeros_like(part) for name in groups[span.name].moments})
         for span, part in zip(spans, weights, strict=True)
     ]

@@ -24,6 +24,7 @@ from train.checkpoint import (
 )
 from train.recipe import Recipe
 from train.recovery import Candidate, choose_start, superfluous
+from train.spikes import Measured
 
 CONFIG, LEDGER, CHECKPOINTS, DAMAGED = "config.json", "ledger.jsonl", "checkpoints", "damaged"
 
@@ -71,12 +72,13 @@ class Records:
         self._progress = Progress("train", total=self._config.steps, unit="steps", done=start.step)
         return start.step, self._checkpoints / folder_name(start.step) if start.step else None
 
-    def add(self, line: Line, state: Mapping[str, Tensor] | None) -> None:
+    def add(self, line: Line, state: Mapping[str, Tensor] | None, *, measured: Measured | None = None) -> None:
         """Write down a finished step, and its state if it is saved.
 
         Raises DeterministicError if the step was done before a restart and gave something else.
         """
-        if self._dropped:
+        # What a run that was killed wrote after it went back is no measure for what comes before it goes back again.
+        if self._dropped and self._dropped[0].get("returned") == line.get("returned"):
             before = self._dropped.pop(0)
             difference = first_difference([before], [line])
             if difference:
@@ -88,7 +90,7 @@ class Records:
                 self._journal.event("redo.matched", step=line["step"])
         self._ledger.append(line)
         if state:
-            self._save(line, state)
+            self._save(line, state, measured)
         self._progress.advance(note=f"loss {float.fromhex(line['loss']):.4f}")
 
     def finish(self) -> Facts:
@@ -110,7 +112,13 @@ class Records:
             "state_root": last.position.state_root,
         }
 
-    def _save(self, line: Line, state: Mapping[str, Tensor]) -> None:
+    def go_back(self, step: int, *, to: int) -> None:
+        """Make void what was written down after a saved step."""
+        void = self._ledger.cut(to)
+        self._journal.event("run.returned", step=step, to=to, void_lines=len(void))
+        self._progress.advance(-len(void))
+
+    def _save(self, line: Line, state: Mapping[str, Tensor], measured: Measured | None) -> None:
         """Commit a checkpoint, which may name the ledger's head only once that is on the disk."""
         self._ledger.sync()
         position = Position(
@@ -120,7 +128,14 @@ class Records:
             state_root=line["state"],
             identity=self._identity,
         )
-        made = save(self._checkpoints, state, position, witness=self._witness, generation=self.generation)
+        made = save(
+            self._checkpoints,
+            state,
+            position,
+            measured=measured,
+            witness=self._witness,
+            generation=self.generation,
+        )
         self._journal.event("checkpoint.saved", step=position.step, folder=made.folder.name)
         self._remove_superfluous(is_finished=False)
 

@@ -70,7 +70,7 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     Raises DataError if the checkpoint or the tokens are damaged, ConfigError if there is nothing to replay.
     """
     from train.checkpoint import open_checkpoint
-    from train.loop import open_loader, prepare, steps
+    from train.loop import Return, open_loader, prepare, steps
     from train.runtime import open_world
 
     first = open_checkpoint(segment.checkpoint).position.step if segment.checkpoint else 0
@@ -81,12 +81,17 @@ def replay(recipe: Recipe, segment: Segment) -> None:
         recipe.check_ranks(world.size)
         loader = open_loader(recipe, segment.pack)
         job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
-        progress = Progress("replay", total=segment.until, unit="steps", done=first)
-        lines = []
-        for done in steps(job, after=first, until=segment.until):
+        last = config.decided_at(segment.until)
+        progress = Progress("replay", total=last, unit="steps", done=first)
+        lines: list[bytes] = []
+        for done in steps(job, after=first, until=last):
+            if isinstance(done, Return):
+                progress.advance(done.to - first - len(lines))
+                del lines[done.to - first :]
+                continue
+            lines.append(canonical_json(done.line) + b"\n")
             if world.is_first:
-                lines.append(canonical_json(done.line) + b"\n")
                 progress.advance(note=f"loss {done.numbers.loss:.4f}")
         if world.is_first:
-            write_durably(segment.out, b"".join(lines))
+            write_durably(segment.out, b"".join(lines[: segment.until - first]))
             sys.stdout.write(f"{segment.out}\n")

@@ -16,9 +16,11 @@ from train.canonical import tree_sum
 from train.config import TrainConfig
 from train.norm import gradient_norm
 from train.optim import rule_of, update
+from train.owners import Owners
 from train.placed import Placed
 from train.runtime import World
 from train.schedule import learning_rate
+from train.spikes import Watch
 
 # A micro-batch's result as int64 words: its loss, a double, and the 32 bytes of its gradient's root.
 RESULT = struct.Struct("<d32s")
@@ -35,7 +37,13 @@ class Job:
     loader: Loader
     world: World
     placed: Placed
+    owners: Owners
+    watch: Watch
     parameter_count: int
+
+    def data_step(self, step: int) -> int:
+        """The step of the data order that a step takes: further on if data were skipped."""
+        return step + self.watch.measured.shift
 
     @property
     def tokens_per_step(self) -> int:
@@ -45,8 +53,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """What a step gave, the same on every rank but for the two times."""
+    """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight."""
 
+    data_step: int
+    left_out: str
     lr: float
     loss: float
     norm: float
@@ -64,10 +74,15 @@ def take_step(job: Job, step: int) -> Numbers:
     gradients = placed.reduce()
     loss = _mean_loss(job, losses, step)
     norm = _mean_norm(job, gradients, step)
-    lr = learning_rate(step, lr=config.lr, min_lr=config.min_lr, warmup_steps=config.warmup_steps, steps=config.steps)
-    _update(job, gradients, step=step, lr=lr, norm=norm)
-    placed.refresh()
+    lr = learning_rate(step, config)
+    data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
+    if not left_out:
+        _update(job, gradients, step=step, lr=lr, norm=norm)
+        placed.refresh()
+    job.watch.note(loss=loss, norm=norm, reason=left_out)
     return Numbers(
+        data_step=data_step,
+        left_out=left_out,
         lr=lr,
         loss=loss,
         norm=norm,
@@ -82,11 +97,11 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
     is_digested = job.config.is_digested(step)
     results = torch.zeros(job.config.micro_batches, 5, dtype=torch.int64)
     for micro_step in job.placed.micro_steps:
-        tokens_BT1 = torch.from_numpy(job.loader.batch(step, micro_step.index))
-        loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id)
-        root = job.placed.backward(loss, micro_step, is_digested=is_digested)
+        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index))
+        loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
+        root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
         if not micro_step.is_dummy:
-            packed = RESULT.pack(float(loss.detach()), bytes.fromhex(root) if root else NO_ROOT)
+            packed = RESULT.pack(float(loss.told.detach()), bytes.fromhex(root) if root else NO_ROOT)
             results[micro_step.index] = torch.tensor(WORDS.unpack(packed))
     # Every row is zero on all ranks but one: the sum only moves it.
     job.world.add_integers(results)
@@ -112,25 +127,8 @@ def _mean_norm(job: Job, gradients: Sequence[torch.Tensor], step: int) -> float:
 
 
 def _update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, lr: float, norm: float) -> None:
-    config = job.config
-    clip = min(1.0, config.clip_norm / norm) if norm > 0 else 1.0
-    rule = rule_of(
-        step,
-        lr=lr,
-        beta1=config.beta1,
-        beta2=config.beta2,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        is_sqrt_in_float64=job.is_sqrt_in_float64,
-    )
+    clip = min(1.0, job.config.clip_norm / norm) if norm > 0 else 1.0
+    scale = clip / job.tokens_per_step
+    rule = rule_of(step, job.config, lr=lr, scale=scale, is_sqrt_in_float64=job.is_sqrt_in_float64)
     with torch.no_grad():
-        for segment, gradient in zip(job.placed.segments, gradients, strict=True):
-            update(
-                segment.weights,
-                gradient,
-                segment.exp_avg,
-                segment.exp_avg_sq,
-                rule=rule,
-                scale=clip / job.tokens_per_step,
-                is_decayed=segment.is_decayed,
-            )
+        update(job.placed.segments, gradients, rule=rule, owners=job.owners)

@@ -5,6 +5,7 @@ these are exchanged, every rank adds those of its slice in the canonical order a
 gathered (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1; the sum is ours).
 """
 
+from collections.abc import Mapping
 from itertools import accumulate, chain
 from typing import cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from model.transformer import Transformer
 from train.canonical import BinaryCounter, contiguous_ranges, whole_subtrees
 from train.config import Sum
+from train.groups import Group
 from train.placed import MicroStep, Span, gradient_root, segments_of
 from train.runtime import World
 
@@ -21,10 +23,14 @@ from train.runtime import World
 class Zero1:
     """All weights on every rank, a slice of the optimizer state."""
 
-    def __init__(self, model: Transformer, *, world: World, order: Sum, micro_batches: int) -> None:
+    def __init__(
+        self, model: Transformer, *, world: World, groups: Mapping[str, Group], order: Sum, micro_batches: int
+    ) -> None:
         self.model: nn.Module = model
+        self.groups = groups
         self._world = world
         self._names, self._parameters = zip(*model.named_parameters(), strict=True)
+        self.shapes: Mapping[str, torch.Size] = {name: parameter.shape for name, parameter in model.named_parameters()}
         self._weights = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
         self._sizes = [parameter.numel() for parameter in self._parameters]
         for parameter, flat in zip(self._parameters, self._weights.split_with_sizes(self._sizes), strict=True):
@@ -37,8 +43,7 @@ class Zero1:
         self._own = self._weights[start:stop]
         spans = self.spans(world.rank)
         parts = self._own.split_with_sizes([span.count for span in spans])
-        matrices = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
-        self.segments = segments_of(spans, parts, matrices=matrices)
+        self.segments = segments_of(spans, parts, groups=groups)
         self._sum: BinaryCounter[Tensor] | RunningSum = (
             BinaryCounter(Tensor.add_) if order is Sum.CANONICAL else RunningSum()
         )

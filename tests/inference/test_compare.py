@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.artifact import current
-from core.errors import DeterministicError
+from core.errors import ConfigError, DeterministicError
 from core.profile import Attention
 from data.documents import Document, key_of
 from data.tokenizer import MODEL, Tokenizer
@@ -89,14 +89,19 @@ def test_a_text_that_spells_a_mark_is_compared_too(exported: Exported) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("is_tied", [False, True])
+@pytest.mark.parametrize(
+    "changes", [{}, {"is_embedding_tied": True}, {"is_qk_normed": True}, {"base_dim": 24}], ids=str
+)
 @pytest.mark.parametrize("attention", list(Attention))
 def test_random_weights_give_transformers_logits(
-    exported: Exported, config: ModelConfig, tmp_path: Path, is_tied: bool, attention: Attention
+    exported: Exported, config: ModelConfig, tmp_path: Path, changes: dict[str, Any], attention: Attention
 ) -> None:
-    config = replace(config, is_embedding_tied=is_tied, rope_theta=500.0, norm_eps=1e-3)
+    config = replace(config, rope_theta=500.0, norm_eps=1e-3, **changes)
     model = Transformer(config, attention).eval()
     initialize(model, seed=3, std=0.2)
+    for name, weight in model.named_parameters():
+        if name.endswith(("q_norm.weight", "k_norm.weight")):
+            weight.data.copy_(torch.linspace(0.5, 1.5, len(weight)))
     (tmp_path / "other").mkdir()
     write_model(tmp_path / "other", model, tokenizer=exported.tokenizer)
     theirs, loaded = transformers().AutoModelForCausalLM.from_pretrained(tmp_path / "other", output_loading_info=True)
@@ -104,6 +109,13 @@ def test_random_weights_give_transformers_logits(
     tokens_BT = (torch.arange(120) * 31 % 512).view(2, 60)
     # fp32 sums in another order; inference/compare.py says how far apart they may be.
     torch.testing.assert_close(model(tokens_BT), theirs(tokens_BT).logits, rtol=0, atol=1e-4)
+
+
+def test_capped_logits_are_refused(exported: Exported, config: ModelConfig, tmp_path: Path) -> None:
+    model = Transformer(replace(config, logit_softcap=30.0), Attention.EXPLICIT)
+    with pytest.raises(ConfigError, match=r"model\.logit_softcap is 30, and transformers has no such model"):
+        write_model(tmp_path, model, tokenizer=exported.tokenizer)
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_rotation_tables_are_transformers_to_the_last_bits(config: ModelConfig) -> None:

@@ -70,3 +70,5 @@ def test_checking_a_recipe_needs_no_torch(recipe: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     refused = run_module("inference", "check", recipe, "export.window_tokens=0")
     assert refused.returncode == 64 and "export.window_tokens is 0" in refused.stderr
+    refused = run_module("inference", "check", recipe, "model.logit_softcap=30")
+    assert refused.returncode == 64 and "no such model of Llama's shape" in refused.stderr

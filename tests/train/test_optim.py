@@ -7,16 +7,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.train.configs import train_config
 from tests.train.ranks import call
-from train.optim import Rule, rule_of, update
+from train.config import Optimizer
+from train.groups import Group
+from train.optim import Rule, adamw, rule_of
+from train.placed import Segment, Span
 
 COUNT = 40_001
 STEPS = 4
 Moments = tuple[Tensor, Tensor, Tensor]
 
 
-def rule(step: int, *, weight_decay: float = 0.1) -> Rule:
-    return rule_of(step, lr=3e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=weight_decay, is_sqrt_in_float64=True)
+def rule(step: int, *, scale: float) -> Rule:
+    return rule_of(step, train_config(), lr=3e-3, scale=scale, is_sqrt_in_float64=True)
+
+
+def segment(moments: Moments, *, is_decayed: bool = True, rate_factor: float = 1.0) -> Segment:
+    weights, exp_avg, exp_avg_sq = moments
+    group = Group(optimizer=Optimizer.ADAMW, rate_factor=rate_factor, is_decayed=is_decayed)
+    return Segment(Span("w", 0, weights.numel()), group, weights, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq})
 
 
 def gradient(step: int) -> Tensor:
@@ -36,7 +46,7 @@ def _train_in_pieces(cuts: list[int]) -> list[bytes]:
         whole = gradient(step)
         for start, stop in pairwise(ends):
             weights, exp_avg, exp_avg_sq = (tensor[start:stop] for tensor in tensors)
-            update(weights, whole[start:stop], exp_avg, exp_avg_sq, rule=rule(step), scale=0.37, is_decayed=True)
+            adamw(segment((weights, exp_avg, exp_avg_sq)), whole[start:stop], rule(step, scale=0.37))
     return [tensor.numpy().tobytes() for tensor in tensors]
 
 
@@ -74,7 +84,7 @@ def test_the_values_are_those_of_torch() -> None:
 
 def test_a_step_by_hand() -> None:
     weights, exp_avg, exp_avg_sq = torch.tensor([2.0, 2.0]), torch.zeros(2), torch.zeros(2)
-    update(weights, torch.tensor([4.0, 0.0]), exp_avg, exp_avg_sq, rule=rule(1), scale=0.5, is_decayed=True)
+    adamw(segment((weights, exp_avg, exp_avg_sq)), torch.tensor([4.0, 0.0]), rule(1, scale=0.5))
     decayed = 2.0 * (1 - 3e-3 * 0.1)
     # In the first step the corrected averages are g and g^2: the weight moves by lr, or not at all.
     assert weights.tolist() == pytest.approx([decayed - 3e-3, decayed], rel=1e-6)
@@ -84,5 +94,18 @@ def test_a_step_by_hand() -> None:
 
 def test_what_is_not_decayed_stays_without_a_gradient() -> None:
     weights = torch.tensor([2.0])
-    update(weights, torch.zeros(1), torch.zeros(1), torch.zeros(1), rule=rule(1), scale=1.0, is_decayed=False)
+    adamw(segment((weights, torch.zeros(1), torch.zeros(1)), is_decayed=False), torch.zeros(1), rule(1, scale=1.0))
     assert weights.tolist() == [2.0]
+
+
+def test_a_slower_group_moves_less_and_decays_alike() -> None:
+    moved = []
+    for rate_factor in (1.0, 0.25):
+        weights = torch.tensor([2.0])
+        adamw(
+            segment((weights, torch.zeros(1), torch.zeros(1)), rate_factor=rate_factor),
+            torch.tensor([4.0]),
+            rule(1, scale=1.0),
+        )
+        moved.append(2.0 * (1 - 3e-3 * 0.1) - weights.item())
+    assert moved == pytest.approx([3e-3, 0.25 * 3e-3], rel=1e-3)

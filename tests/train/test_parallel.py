@@ -14,10 +14,16 @@ from train.run import main
 
 WORLD_SIZES = (1, 2, 3, 4)
 PLACEMENTS = ("zero1", "fsdp2")
-MICRO_BATCHES = (8, 11)
+# Everything that may enter a step at once, with a number of micro-batches that fills no tree.
+RICH = (
+    *("train.micro_batches=5", "train.optimizer=muon", "train.schedule=wsd", "train.decay_steps=2"),
+    *("train.z_loss=1e-3", "train.is_embedding_decayed=false"),
+    *("model.is_qk_normed=true", "model.logit_softcap=15", "model.base_dim=16"),
+)
+VARIANTS = {"eight": ("train.micro_batches=8",), "eleven": ("train.micro_batches=11",), "rich": RICH}
 SHORT = ("train.steps=3", "train.warmup_steps=1", "train.save_every_steps=2")
 
-Key = tuple[int, str, int]
+Key = tuple[int, str, str]
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +32,8 @@ def results(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[Key, R
     root = tmp_path_factory.mktemp("placements")
     found: dict[Key, Result] = {}
     for world_size in WORLD_SIZES:
-        keys = [(world_size, *rest) for rest in product(PLACEMENTS, MICRO_BATCHES)]
-        runs = [
-            tiny.arguments(_out(root, key), f"train.placement={key[1]}", f"train.micro_batches={key[2]}", *SHORT)
-            for key in keys
-        ]
+        keys = [(world_size, *rest) for rest in product(PLACEMENTS, VARIANTS)]
+        runs = [tiny.arguments(_out(root, key), f"train.placement={key[1]}", *VARIANTS[key[2]], *SHORT) for key in keys]
         ended = run_ranks(world_size, main, runs, notes=root / f"notes-{world_size}")
         assert ended.exit_codes == [0] * world_size, ended.messages
         found |= {key: result_of(_out(root, key)) for key in keys}
@@ -41,15 +44,15 @@ def _out(root: Path, key: Key) -> Path:
     return root / "-".join(map(str, key))
 
 
-@pytest.mark.parametrize("micro_batches", MICRO_BATCHES)
-def test_every_world_size_and_placement_gives_the_same_artifact(results: dict[Key, Result], micro_batches: int) -> None:
-    ours = {key: result for key, result in results.items() if key[2] == micro_batches}
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_world_size_and_placement_gives_the_same_artifact(results: dict[Key, Result], variant: str) -> None:
+    ours = {key: result for key, result in results.items() if key[2] == variant}
     assert len(ours) == len(WORLD_SIZES) * len(PLACEMENTS)
     assert len(set(ours.values())) == 1, ours
 
 
 def test_another_number_of_micro_batches_is_another_result(results: dict[Key, Result]) -> None:
-    assert results[1, "zero1", 8].weights != results[1, "zero1", 11].weights
+    assert results[1, "zero1", "eight"].weights != results[1, "zero1", "eleven"].weights
 
 
 def test_plain_all_reduce_changes_with_the_world_size(results: dict[Key, Result], tiny: Tiny, tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ def test_plain_all_reduce_changes_with_the_world_size(results: dict[Key, Result]
         ended = run_ranks(world_size, main, list(runs.values()), notes=tmp_path / "notes")
         assert ended.exit_codes == [0] * world_size, ended.messages
         fast |= {(world_size, how): result_of(tmp_path / f"{world_size}-{how}") for how in PLACEMENTS}
-    canonical = results[1, "zero1", 11].weights
+    canonical = results[1, "zero1", "eleven"].weights
     assert canonical not in {result.weights for result in fast.values()}
     assert fast[1, "zero1"].weights != fast[3, "zero1"].weights
     assert fast[1, "fsdp2"].weights != fast[3, "fsdp2"].weights
@@ -77,7 +80,7 @@ def test_plain_all_reduce_changes_with_the_world_size(results: dict[Key, Result]
 def test_another_seed_is_another_result(results: dict[Key, Result], tiny: Tiny, tmp_path: Path) -> None:
     ended = run_ranks(1, main, [tiny.arguments(tmp_path / "out", "train.seed=2", *SHORT)], notes=tmp_path / "notes")
     assert ended.exit_codes == [0], ended.messages
-    assert result_of(tmp_path / "out").weights != results[1, "zero1", 8].weights
+    assert result_of(tmp_path / "out").weights != results[1, "zero1", "eight"].weights
 
 
 def test_more_ranks_than_micro_batches_are_refused(tiny: Tiny, tmp_path: Path) -> None:
