@@ -35,6 +35,7 @@ from train.placed import gather, load_moments, put_back, snapshot
 from train.recipe import Recipe
 from train.records import Records
 from train.runtime import World
+from train.selftests import check_at_start
 from train.spikes import Measured, Watch
 from train.step import Job, Numbers, take_step
 
@@ -162,6 +163,7 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, state: dict[str, Tenso
 def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | None) -> Job:
     """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks."""
     honour(recipe.profile)
+    check_at_start(recipe)
     config = recipe.train
     model = Transformer(recipe.model, Attention(recipe.profile.attention))
     saved = open_checkpoint(checkpoint) if checkpoint else None

@@ -62,7 +62,7 @@ def update(segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Ru
     pieces = []
     for segment, gradient in zip(segments, gradients, strict=True):
         if segment.group.optimizer is Optimizer.MUON:
-            pieces.append(_follow_momentum(segment, gradient, rule))
+            pieces.append(follow_momentum(segment, gradient, rule))
         else:
             adamw(segment, gradient, rule)
     turned = owners.transform(pieces, lambda matrix: orthogonalize(matrix, iterations=rule.muon.iterations))
@@ -96,7 +96,7 @@ def _decay(weights: Tensor, segment: Segment, rule: Rule) -> None:
         weights.mul_(1 - rule.lr * rule.weight_decay)
 
 
-def _follow_momentum(segment: Segment, gradient: Tensor, rule: Rule) -> Tensor:
+def follow_momentum(segment: Segment, gradient: Tensor, rule: Rule) -> Tensor:
     """Update a segment's momentum; returns the direction to go, before it is made orthogonal."""
     momentum, share = segment.moments["momentum"], rule.muon.momentum
     gradient = gradient.mul_(rule.scale)
