@@ -144,6 +144,8 @@ class TrainConfig:
     grad_digest_every_steps: int = 1
     sum: Sum = Sum.CANONICAL
     wandb: WandbMode = placement(WandbMode.OFF)
+    # Keep only the inputs of blocks for the backward, and compute blocks again: less memory, the same bits.
+    is_recomputed: bool = placement(False)
     timeout_s: float = placement(120.0)
     lock_wait_s: float = placement(10.0)
     # Last, since from here on the name is the field's.

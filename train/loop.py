@@ -29,6 +29,7 @@ from model.numerics import honour
 from model.transformer import Transformer
 from train.checkpoint import fill_weights, open_checkpoint, read_moments, state_root
 from train.config import WandbMode
+from train.forward import new_model, run_as_asked
 from train.owners import Owners
 from train.parallel import place
 from train.placed import gather, load_moments, put_back, snapshot
@@ -165,19 +166,21 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
     honour(recipe.profile)
     check_at_start(recipe)
     config = recipe.train
-    model = Transformer(recipe.model, Attention(recipe.profile.attention))
+    model = new_model(recipe)
     saved = open_checkpoint(checkpoint) if checkpoint else None
     if saved:
         fill_weights(model, saved)
     else:
         initialize(model, seed=config.seed, std=recipe.model.init_std, width_factor=recipe.model.width_factor)
     count = sum(parameter.numel() for parameter in model.parameters())
+    run_as_asked(model, recipe)
     placed = place(model, world=world, config=config)
     if saved:
         load_moments(placed, read_moments(saved))
     return Job(
         config=config,
         is_sqrt_in_float64=recipe.profile.is_sqrt_in_float64,
+        is_update_fused=recipe.profile.is_update_fused,
         loader=loader,
         world=world,
         placed=placed,

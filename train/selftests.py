@@ -220,7 +220,8 @@ def _judge(kernel: Kernel, check: str, *, is_good: bool, is_needed: bool) -> Fin
 
 def _rule(recipe: Recipe) -> Rule:
     is_exact = recipe.profile.is_sqrt_in_float64
-    return rule_of(3, recipe.train, lr=recipe.train.lr, scale=0.37, is_sqrt_in_float64=is_exact)
+    is_fused = recipe.profile.is_update_fused
+    return rule_of(3, recipe.train, lr=recipe.train.lr, scale=0.37, is_sqrt_in_float64=is_exact, is_fused=is_fused)
 
 
 def _segment(weights: Tensor, moments: Sequence[Tensor], optimizer: Optimizer) -> Segment:

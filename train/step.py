@@ -34,6 +34,7 @@ class Job:
 
     config: TrainConfig
     is_sqrt_in_float64: bool
+    is_update_fused: bool = False
     loader: Loader
     world: World
     placed: Placed
@@ -122,13 +123,27 @@ def _mean_loss(job: Job, losses: Sequence[float], step: int) -> float:
 def _mean_norm(job: Job, gradients: Sequence[torch.Tensor], step: int) -> float:
     """Norm of the gradient of the mean loss; `gradients` are of the sum."""
     names = [segment.span.name for segment in job.placed.segments]
-    norm = gradient_norm(gradients, names=names, count=job.parameter_count, world=job.world, step=step)
+    norm = gradient_norm(
+        gradients,
+        names=names,
+        count=job.parameter_count,
+        world=job.world,
+        step=step,
+        is_fused=job.is_update_fused,
+    )
     return norm / job.tokens_per_step
 
 
 def _update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, lr: float, norm: float) -> None:
     clip = min(1.0, job.config.clip_norm / norm) if norm > 0 else 1.0
     scale = clip / job.tokens_per_step
-    rule = rule_of(step, job.config, lr=lr, scale=scale, is_sqrt_in_float64=job.is_sqrt_in_float64)
+    rule = rule_of(
+        step,
+        job.config,
+        lr=lr,
+        scale=scale,
+        is_sqrt_in_float64=job.is_sqrt_in_float64,
+        is_fused=job.is_update_fused,
+    )
     with torch.no_grad():
         update(job.placed.segments, gradients, rule=rule, owners=job.owners)
