@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
-from core.config import CONF, resolve
+from core.config import CONF
 from core.errors import ConfigError
 from core.hashing import hash_value
 from core.profile import apply, fingerprint
-from train.recipe import Recipe, read_recipe
+from train.recipe import Recipe, read_recipe, window_tokens
 
 if TYPE_CHECKING:
     from train.selftests import Finding
@@ -48,12 +48,6 @@ def main(arguments: Sequence[str]) -> None:
             f"{len(failed)} checks of profile {recipe.profile.name} failed ({'; '.join(failed)}); this machine cannot "
             "promise the same bits with it"
         )
-
-
-def window_tokens(name: str, overrides: Sequence[str], *, recipe: Recipe) -> int:
-    """Tokens of a window: what the recipe packs, or else the longest that the model takes."""
-    packed = resolve(name, overrides).get("pack", {}).get("seq_len")
-    return int(packed) if packed else recipe.model.max_seq_len
 
 
 def examine(recipe: Recipe, *, seq_len: int) -> "list[Finding]":

@@ -121,8 +121,8 @@ def control_findings(device: str = "cpu") -> list[Finding]:
 
 def check_at_start(recipe: Recipe) -> None:
     """The cheap checks: milliseconds. Raises ConfigError naming the first that fails."""
-    kernels = optimizer_kernels(recipe, elements=ELEMENTS_AT_START)
-    kernels.append(_product(ELEMENTS_AT_START // 8))
+    rules = [kernel for kernel in optimizer_kernels(recipe, elements=ELEMENTS_AT_START) if kernel.is_required][:-1]
+    kernels = [*rules, _product(ELEMENTS_AT_START // 8)]
     for kernel in kernels:
         for finding in (
             *(
