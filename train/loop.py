@@ -184,7 +184,7 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
         loader=loader,
         world=world,
         placed=placed,
-        owners=Owners(placed, world),
+        owners=Owners(placed, placed.sharers),
         watch=Watch(config=config.spikes, measured=saved.measured if saved else Measured()),
         parameter_count=count,
     )

@@ -59,10 +59,13 @@ def rule_of(
     )
 
 
-def update(segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Rule, owners: Owners) -> None:
+def update(
+    segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Rule, owners: Owners, has_matrices: bool = True
+) -> None:
     """Change weights and moments of this rank's segments in place; all ranks call it together.
 
-    Gradients are one-dimensional, one a segment, and may be written over.
+    `has_matrices` is off where no rank's segments are Muon's. Gradients are one-dimensional, one a segment, and may be
+    written over.
     """
     pieces = []
     for segment, gradient in zip(segments, gradients, strict=True):
@@ -70,6 +73,8 @@ def update(segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Ru
             pieces.append(follow_momentum(segment, gradient, rule))
         else:
             adamw(segment, gradient, rule)
+    if not has_matrices:
+        return
     turned = owners.transform(pieces, lambda matrix: orthogonalize(matrix, iterations=rule.muon.iterations))
     inner = [segment for segment in segments if segment.group.optimizer is Optimizer.MUON]
     for segment, piece in zip(inner, turned, strict=True):

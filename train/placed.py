@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -45,10 +46,26 @@ class MicroStep:
     is_dummy: bool = False
 
 
+class Act(Protocol):
+    """The update of a step: changes segments by their gradients, which may be written over.
+
+    All ranks call it together for those of their segments that are Muon's; without any among them on all ranks,
+    `has_matrices` is off.
+    """
+
+    def __call__(
+        self, segments: Sequence[Segment], gradients: Sequence[Tensor], /, *, has_matrices: bool = True
+    ) -> None: ...
+
+
 class Placed(Protocol):
-    """A model whose state lies on the ranks in one of the ways above."""
+    """A model whose state lies on the ranks in one of the ways of parallel.py.
+
+    `sharers` are the ranks that have shared out the segments among them.
+    """
 
     model: nn.Module
+    sharers: World
     groups: Mapping[str, Group]
     shapes: Mapping[str, torch.Size]
     micro_steps: list[MicroStep]
@@ -60,8 +77,14 @@ class Placed(Protocol):
     def reduce(self) -> list[Tensor]:
         """The canonical sum of the step's gradients, for every segment of this rank."""
 
+    def step(self, gradients: Sequence[Tensor], act: Act) -> None:
+        """Update the segments by what `reduce` gave, and refresh."""
+
+    def drop(self) -> None:
+        """Forget what `reduce` gave: the step is left out."""
+
     def refresh(self) -> None:
-        """Bring the updated weights to where the next forward needs them."""
+        """Bring the segments' weights to where the next forward needs them."""
 
     def spans(self, rank: int) -> list[Span]:
         """What a rank's segments cover, in their order."""
@@ -125,6 +148,16 @@ def gradient_root(gradients: Mapping[str, Tensor]) -> str:
 def content_root(tensor: Tensor) -> bytes:
     """Merkle root over a tensor's bytes."""
     return chunk_root(tensor.numpy().data)
+
+
+def cut(spans: Sequence[Span], start: int, stop: int) -> list[Span]:
+    """What elements start .. stop - 1 of consecutive spans cover; nothing empty."""
+    ends = accumulate(span.count for span in spans)
+    parts = [
+        Span(span.name, span.start + max(start - (end - span.count), 0), span.stop - max(end - stop, 0))
+        for span, end in zip(spans, ends, strict=True)
+    ]
+    return [part for part in parts if part.stop > part.start]
 
 
 def segments_of(spans: Sequence[Span], weights: Sequence[Tensor], *, groups: Mapping[str, Group]) -> list[Segment]:

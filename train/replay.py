@@ -15,9 +15,9 @@ from core.errors import ConfigError
 from core.hashing import canonical_json
 from core.profile import apply
 from core.progress import Progress
-from train.config import Placement
 from train.recipe import Recipe, read_recipe
-from train.run import DEVICE
+from train.run import DEVICE, tell_idle
+from train.starter import take_seat
 
 USAGE = "python -m train replay"
 INIT = "init"
@@ -77,8 +77,11 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     if first >= segment.until:
         raise ConfigError(f"the checkpoint is of step {first}, --until is {segment.until}; give a later step")
     config = recipe.train
-    with open_world(device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement is Placement.FSDP2) as world:
-        recipe.check_ranks(world.size)
+    seat = take_seat(config)
+    if seat.is_idle:
+        tell_idle(seat)
+        return
+    with open_world(seat, device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         loader = open_loader(recipe, segment.pack)
         job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
         last = config.decided_at(segment.until)

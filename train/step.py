@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -77,9 +78,10 @@ def take_step(job: Job, step: int) -> Numbers:
     norm = _mean_norm(job, gradients, step)
     lr = learning_rate(step, config)
     data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
-    if not left_out:
+    if left_out:
+        placed.drop()
+    else:
         _update(job, gradients, step=step, lr=lr, norm=norm)
-        placed.refresh()
     job.watch.note(loss=loss, norm=norm, reason=left_out)
     return Numbers(
         data_step=data_step,
@@ -127,7 +129,7 @@ def _mean_norm(job: Job, gradients: Sequence[torch.Tensor], step: int) -> float:
         gradients,
         names=names,
         count=job.parameter_count,
-        world=job.world,
+        world=job.placed.sharers,
         step=step,
         is_fused=job.is_update_fused,
     )
@@ -146,4 +148,4 @@ def _update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, lr: float
         is_fused=job.is_update_fused,
     )
     with torch.no_grad():
-        update(job.placed.segments, gradients, rule=rule, owners=job.owners)
+        job.placed.step(gradients, partial(update, rule=rule, owners=job.owners))
