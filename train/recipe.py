@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config import RunConfig, identity, load
+from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError
 from core.profile import ProfileConfig, fingerprint
 from model.config import ModelConfig
@@ -49,3 +49,9 @@ def read_recipe(recipe: str, overrides: Sequence[str]) -> Recipe:
         train=load(recipe, "train", TrainConfig, overrides),
         profile=load(recipe, "profile", ProfileConfig, overrides),
     )
+
+
+def window_tokens(name: str, overrides: Sequence[str], *, recipe: Recipe) -> int:
+    """Tokens of a window: what the recipe packs, or else the longest that the model takes."""
+    packed = resolve(name, overrides).get("pack", {}).get("seq_len")
+    return int(packed) if packed else recipe.model.max_seq_len
