@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from core.config import placement
 from core.errors import ConfigError
@@ -129,6 +130,28 @@ class SpikeConfig:
             )
 
 
+@dataclass(kw_only=True, slots=True)
+class StartConfig:
+    """The checkpoint of another run from which this one goes on (parent.py); without, it begins with initial weights.
+
+    The state root says which state it is, whatever run made it and wherever it lies.
+    """
+
+    checkpoint: Path = placement(Path)
+    state_root: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint != Path()) != bool(self.state_root):
+            raise ConfigError(
+                "train.start needs checkpoint and state_root together; give the folder, and the root in its state.json"
+            )
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a parent."""
+        return bool(self.state_root)
+
+
 RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("steps", "micro_batches", "micro_batch"), lambda value: value >= 1, "at least 1"),
     (
@@ -170,6 +193,7 @@ class TrainConfig:
     # Weight of log(sum of exp of the logits)^2 in the loss that is followed; the loss that is told is without it.
     z_loss: float = 0.0
     spikes: SpikeConfig = field(default_factory=SpikeConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
     grad_digest_every_steps: int = 1

@@ -22,6 +22,7 @@ from train.checkpoint import (
     save,
     sweep,
 )
+from train.parent import check_parent
 from train.recipe import Recipe
 from train.recovery import Candidate, choose_start, superfluous
 from train.spikes import Measured
@@ -43,11 +44,14 @@ class Records:
         facts = recipe.facts
         (folder / CONFIG).write_bytes(canonical_json(facts))
         self._identity = hash_value({"config": facts, "data": data_root})
+        start = recipe.train.start
+        self._parent = check_parent(open_checkpoint(start.checkpoint), recipe) if start.is_given else None
         first = genesis(
             code=code_hash("train"),
             config=hash_value({"model": facts["model"], "train": facts["train"]}),
             data=data_root,
             profile=hash_value(facts["profile"]),
+            parent=self._parent,
         )
         self._ledger = Ledger(folder / LEDGER, first)
         self._dropped: list[Line] = []
@@ -58,7 +62,8 @@ class Records:
         The ledger is cut there, and refused checkpoints are moved to the witness.
         """
         self._journal = journal
-        start = choose_start(self._candidates(), is_kept=self._config.is_kept)
+        first = self._parent["step"] if self._parent else 0
+        start = choose_start(self._candidates(), is_kept=lambda step: step > first and self._config.is_kept(step))
         for refused in start.refused:
             self._put_away(refused)
         self._dropped = self._ledger.cut(start.step)
@@ -69,8 +74,10 @@ class Records:
             why=start.reason,
             redone_steps=len(self._dropped),
         )
-        self._progress = Progress("train", total=self._config.steps, unit="steps", done=start.step)
-        return start.step, self._checkpoints / folder_name(start.step) if start.step else None
+        self._progress = Progress("train", total=self._config.steps, unit="steps", done=max(start.step, first))
+        if start.step:
+            return start.step, self._checkpoints / folder_name(start.step)
+        return first, self._config.start.checkpoint if first else None
 
     def add(self, line: Line, state: Mapping[str, Tensor] | None, *, measured: Measured | None = None) -> None:
         """Write down a finished step, and its state if it is saved.

@@ -6,7 +6,7 @@ do, whatever the run was made with. Free of torch until it must.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.cli import recipe_and_overrides
@@ -71,8 +71,14 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     """
     from train.checkpoint import open_checkpoint
     from train.loop import Return, open_loader, prepare, steps
+    from train.parent import check_parent
     from train.runtime import open_world
 
+    start = recipe.train.start
+    if start.is_given and not segment.checkpoint:
+        parent = open_checkpoint(start.checkpoint)
+        check_parent(parent, recipe)
+        segment = replace(segment, checkpoint=parent.folder)
     first = open_checkpoint(segment.checkpoint).position.step if segment.checkpoint else 0
     if first >= segment.until:
         raise ConfigError(f"the checkpoint is of step {first}, --until is {segment.until}; give a later step")
