@@ -17,6 +17,8 @@ from train.recipe import Recipe
 
 # Where inductor keeps what it compiled; read by it whenever it looks something up.
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+# One: inductor otherwise keeps a pool of processes, which may outlive a run that is killed.
+WORKERS = "TORCHINDUCTOR_COMPILE_THREADS"
 # Its place in a run's folder.
 COMPILED = ".compiled"
 # Said outright, since torch takes other defaults from the environment: nothing is chosen by a clock.
@@ -48,7 +50,7 @@ def compile_parts(model: Transformer, *, cache: Path) -> None:
 
     All blocks share one compiled graph. What is compiled is kept in `cache`, for this run's next start.
     """
-    os.environ[CACHE] = str(cache)
+    os.environ |= {CACHE: str(cache), WORKERS: "1"}
     for block in model.blocks:
         block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=OPTIONS)
     model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]
