@@ -1,4 +1,4 @@
-"""What a placement is to the rest of training: micro-batches to compute, segments to update, state to gather."""
+"""What a placement is to the rest of training: micro-batches to compute, segments to update, state to keep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from core.merkle import chunk_root, named_root
 from train.groups import Group
-from train.runtime import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +89,8 @@ class Placed(Protocol):
         """What a rank's segments cover, in their order."""
 
 
-def gather(placed: Placed, world: World) -> dict[str, Tensor] | None:
-    """Weights by name, moments as `MOMENT.NAME`, whole, on the first rank; None elsewhere."""
-    part = torch.cat([tensor for one in placed.segments for tensor in (one.weights, *one.moments.values())])
-    named = [
-        [(name, span) for span in placed.spans(rank) for name in _kept_names(span.name, placed.groups)]
-        for rank in range(world.size)
-    ]
-    whole = world.gather_to_first(part, counts=[sum(span.count for _, span in own) for own in named])
-    if whole is None:
-        return None
-    names = [(name, span) for own in named for name, span in own]
-    pieces = whole.split_with_sizes([span.count for _, span in names])
-    joined: dict[str, list[Tensor]] = {}
-    for (name, _), piece in zip(names, pieces, strict=True):
-        joined.setdefault(name, []).append(piece)
-    shapes = {
-        kept: parameter.shape
-        for name, parameter in placed.model.named_parameters()
-        for kept in _kept_names(name, placed.groups)
-    }
-    return {name: torch.cat(joined[name]).view(shape) for name, shape in shapes.items()}
-
-
-def _kept_names(name: str, groups: Mapping[str, Group]) -> list[str]:
-    """What is kept of a parameter: its weights, and its moments."""
+def kept_names(name: str, groups: Mapping[str, Group]) -> list[str]:
+    """What is kept of a parameter, in the order of a segment's tensors: NAME, its weights, and MOMENT.NAME."""
     return [name, *(f"{moment}.{name}" for moment in groups[name].moments)]
 
 
@@ -133,7 +109,7 @@ def put_back(placed: Placed, kept: Sequence[Sequence[Tensor]]) -> None:
 
 
 def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
-    """Fill this rank's moments from whole tensors, named as `gather` names them."""
+    """Fill this rank's moments from whole tensors, named as `kept_names` names them."""
     for segment in placed.segments:
         span = segment.span
         for moment, own in segment.moments.items():

@@ -69,10 +69,11 @@ def replay(recipe: Recipe, segment: Segment) -> None:
 
     Raises DataError if the checkpoint or the tokens are damaged, ConfigError if there is nothing to replay.
     """
-    from train.checkpoint import open_checkpoint
     from train.loop import Return, open_loader, prepare, steps
     from train.parent import check_parent
     from train.runtime import open_world
+    from train.saver import Saver
+    from train.store import open_checkpoint
 
     start = recipe.train.start
     if start.is_given and not segment.checkpoint:
@@ -90,6 +91,7 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     with open_world(seat, device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         loader = open_loader(recipe, segment.pack)
         job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
+        saver = Saver(job.placed, world, committer=None)
         last = config.decided_at(segment.until)
         progress = Progress("replay", total=last, unit="steps", done=first)
         lines: list[bytes] = []
@@ -98,7 +100,8 @@ def replay(recipe: Recipe, segment: Segment) -> None:
                 progress.advance(done.to - first - len(lines))
                 del lines[done.to - first :]
                 continue
-            lines.append(canonical_json(done.line) + b"\n")
+            state = {"state": saver.root()} if done.is_saved else {}
+            lines.append(canonical_json(done.line | state) + b"\n")
             if world.is_first:
                 progress.advance(note=f"loss {done.numbers.loss:.4f}")
         if world.is_first:

@@ -62,11 +62,13 @@ def _lead(wanted: Plan, *, recipe: Recipe, world: "World", pack: Path) -> None:
 
     def write(aside: Path) -> Facts:
         from train.loop import train
+        from train.reserve import told_full_disks
 
         nonlocal is_made
         is_made = True
         world.share({"key": wanted.key, "is_made": True})
-        return train(recipe, world=world, pack=pack, folder=aside)
+        with told_full_disks(aside):
+            return train(recipe, world=world, pack=pack, folder=aside)
 
     artifact = build(wanted, write, is_resumable=True, lock_wait_s=recipe.train.lock_wait_s)
     if not is_made:

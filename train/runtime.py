@@ -102,15 +102,6 @@ class World:
             sent = [part.numel()] * self.size
             dist.all_to_all_single(whole, part.repeat(self.size), list(counts), sent, group=self._group)
 
-    def gather_to_first(self, part: Tensor, *, counts: Sequence[int]) -> Tensor | None:
-        """The ranks' parts behind each other on the first rank, None on the others."""
-        if self.size == 1:
-            return part
-        received = list(counts) if self.is_first else [0] * self.size
-        sent = [part.numel()] + [0] * (self.size - 1)
-        whole = self.exchange(part, sent=sent, received=received)
-        return whole if self.is_first else None
-
 
 @contextmanager
 def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -> Iterator[World]:
