@@ -202,6 +202,8 @@ class TrainConfig:
     save: Save = placement(Save.ASYNC)
     # Besides those that the artifact keeps, the newest this many stay while the run is under way.
     keep_newest: int = placement(2)
+    # Where committed checkpoints are copied to, and brought back from: any address of fsspec; empty is nowhere.
+    checkpoints: str = placement("")
     # Seconds between two looks of the scrubber at all checkpoints; 0 is no scrubber.
     scrub_every_s: float = placement(0.0)
     # Keep only the inputs of blocks for the backward, and compute blocks again: less memory, the same bits.

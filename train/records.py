@@ -15,6 +15,7 @@ from core.hashing import canonical_json, hash_value
 from core.journal import Journal
 from core.ledger import Ledger, Line, first_difference, full_head, genesis, trajectory_head
 from core.progress import Progress
+from train.destination import Destination
 from train.parent import check_parent
 from train.recipe import Recipe
 from train.recovery import Candidate, choose_start, superfluous
@@ -35,6 +36,7 @@ from train.store import (
 from train.tensorfile import Layout
 
 CONFIG, LEDGER, CHECKPOINTS, DAMAGED = "config.json", "ledger.jsonl", "checkpoints", "damaged"
+RUN_DIGITS = 16
 
 
 class Records:
@@ -63,6 +65,11 @@ class Records:
             parent=self._parent,
         )
         self._ledger_path = folder / LEDGER
+        self._destination: Destination | None = None
+        if self._config.checkpoints:
+            self._destination = Destination(self._config.checkpoints, run=hash_value(first)[:RUN_DIGITS])
+            if not self._ledger_path.exists():
+                self._destination.bring_ledger(self._ledger_path)
         self._ledger = Ledger(self._ledger_path, first)
         self._dropped: list[Line] = []
         self._held_back: list[Line] = []
@@ -78,6 +85,7 @@ class Records:
         The ledger is cut there, and refused checkpoints are moved to the witness.
         """
         self._journal = journal
+        self._bring_copies()
         first = self._parent["step"] if self._parent else 0
         start = choose_start(self._candidates(), is_kept=lambda step: step > first and self._config.is_kept(step))
         for refused in start.refused:
@@ -145,6 +153,11 @@ class Records:
             give_slack(aside)
             commit(aside, position, hashes=hashes, measured=measured, witness=self._witness, generation=self.generation)
             self._remove_superfluous(is_finished=False)
+            if self._destination:
+                config = self._config
+                self._destination.send(
+                    self._checkpoints, self._ledger_path, is_kept=config.is_kept, newest=config.keep_newest
+                )
             self._is_room_held = self._reserve.hold()
 
         return finish
@@ -213,6 +226,23 @@ class Records:
                 f"the checkpoint of step {lost[0]}, which the artifact keeps, is no longer in {self._checkpoints}; "
                 "start the run again: it goes on from the one before"
             )
+
+    def _bring_copies(self) -> None:
+        """Bring what has a copy at the destination and is missing or damaged here."""
+        there = self._destination.steps() if self._destination else []
+        faults = {one.step: one for one in self._candidates()} if there else {}
+        for step in there:
+            if step in faults and not faults[step].fault:
+                continue
+            if step in faults:
+                self._put_away(faults[step])
+            assert self._destination
+            try:
+                self._destination.bring(step, self._checkpoints)
+            except DataError as error:
+                self._journal.event("checkpoint.refused", step=step, why=str(error))
+            else:
+                self._journal.event("checkpoint.brought", step=step, address=self._config.checkpoints)
 
     def _candidates(self) -> list[Candidate]:
         heads = {line["step"]: full_head([line]) for line in self._ledger.steps}
