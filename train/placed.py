@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from core.merkle import chunk_root, named_root
 from train.groups import Group
+from train.runtime import World
 
 
 @dataclass(frozen=True, slots=True)
