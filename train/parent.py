@@ -10,9 +10,9 @@ from typing import Any
 from safetensors import safe_open
 
 from core.errors import ConfigError
-from train.checkpoint import MODEL, OPTIMIZER, Checkpoint
 from train.groups import groups_of
 from train.recipe import Recipe
+from train.store import MODEL, OPTIMIZER, Checkpoint
 
 
 def check_parent(parent: Checkpoint, recipe: Recipe) -> dict[str, Any]:
