@@ -37,9 +37,18 @@ class Difference:
         return f"step {self.step}, field {self.field}: {self.left} against {self.right}"
 
 
-def genesis(*, code: str, config: str, data: str, profile: str) -> Line:
-    """The first line: hashes of the code tree, identity configuration, data root and numerics profile."""
-    return {"ledger": FORMAT, "code": code, "config": config, "data": data, "profile": profile, "prev": START}
+def genesis(*, code: str, config: str, data: str, profile: str, parent: Line | None = None) -> Line:
+    """The first line: hashes of the code tree, identity configuration, data root and numerics profile.
+
+    A run that goes on from another's checkpoint names that parent's step, ledger head and state root.
+    """
+    first = {"ledger": FORMAT, "code": code, "config": config, "data": data, "profile": profile, "prev": START}
+    return {**first, "parent": parent} if parent else first
+
+
+def parent_step(first: Line) -> int:
+    """The step behind which a ledger with this first line begins; 0 without a parent."""
+    return int(first.get("parent", {}).get("step", 0))
 
 
 class Ledger:
@@ -120,7 +129,7 @@ def read_lines(path: Path, *, is_torn_allowed: bool = False) -> list[Line]:
         except (ValueError, KeyError, TypeError):
             is_sound = False
         if is_sound and number > 1:
-            is_sound = line.get("step") == number - 1
+            is_sound = line.get("step") == parent_step(lines[0]) + number - 1
         elif is_sound:
             is_sound = line.get("ledger") == FORMAT
         if not is_sound:

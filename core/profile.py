@@ -7,9 +7,12 @@ fingerprint: what it asked for and the builds that answered. What each switch is
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,13 @@ class Attention(Enum):
     SDPA = "sdpa"
 
 
+class Compute(Enum):
+    """What type the matrix products and attention of a model have; weights and sums of gradients stay fp32."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 @dataclass(kw_only=True, slots=True)
 class ProfileConfig:
     """Section `profile`: the switches, all identity."""
@@ -43,8 +53,22 @@ class ProfileConfig:
     attention: Attention
     is_sqrt_in_float64: bool
     is_bound_to_cpu_model: bool
+    compute: Compute = Compute.FP32
+    # The residual stream between the blocks in the type of the products, too; norms are always taken in fp32.
+    is_stream_narrow: bool = False
+    # Blocks and loss by torch.compile: fixed shapes, no autotuning. The compiler is part of the fingerprint.
+    is_compiled: bool = False
+    # The update by one pass of C, made by the same compiler (train/kernels.py).
+    is_update_fused: bool = False
 
     def __post_init__(self) -> None:
+        if self.is_stream_narrow and self.compute is Compute.FP32:
+            raise ConfigError("profile.is_stream_narrow has no effect with profile.compute fp32; switch it off")
+        if (self.is_compiled or self.is_update_fused) and not self.is_bound_to_cpu_model:
+            raise ConfigError(
+                f"profile {self.name} asks for compiled code, which is made for one CPU model; "
+                "set profile.is_bound_to_cpu_model too"
+            )
         if self.threads < 1:
             raise ConfigError(f"profile.threads is {self.threads}; give at least 1 thread a rank")
 
@@ -78,9 +102,27 @@ def fingerprint(profile: ProfileConfig) -> dict[str, Any]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         "builds": {name: version(name) for name in BUILDS},
     }
+    if profile.is_compiled or profile.is_update_fused:
+        facts["compiler"] = compiler_version()
     if profile.is_bound_to_cpu_model:
         facts["cpu"] = {"model": cpu_field("model name"), "flags": sorted(cpu_flags())}
     return facts
+
+
+def compiler_path() -> str:
+    """The C++ compiler that torch's inductor would take: $CXX, else g++. Raises ConfigError if there is none."""
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name)
+    if not found:
+        raise ConfigError(f"the profile compiles code, and there is no compiler {name}; install g++, or set CXX")
+    return found
+
+
+@cache
+def compiler_version() -> str:
+    """The first line of what the compiler says of itself."""
+    said = subprocess.run([compiler_path(), "--version"], capture_output=True, text=True, check=True).stdout
+    return said.splitlines()[0]
 
 
 def cpu_flags() -> list[str]:

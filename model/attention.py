@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from core.profile import Attention as Kernel
 from model.config import ModelConfig
-from model.layers import RMSNorm
+from model.layers import Linear, RMSNorm, narrowed
 from model.rotary import rotate
 
 
@@ -60,14 +60,15 @@ def visibility(document_BT: Tensor | None, *, new: int, seen: int) -> Tensor:
 class Attention(nn.Module):
     """Attention over key-value heads that several query heads share; queries and keys are rotated."""
 
-    def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
+    def __init__(self, config: ModelConfig, kernel: Kernel, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
+        self.product_dtype = dtype
         self.head_dim = config.head_dim
         self._attend = {Kernel.EXPLICIT: attend_explicit, Kernel.SDPA: attend_sdpa}[kernel]
-        self.wq = nn.Linear(config.dim, config.dim, bias=False)
-        self.wk = nn.Linear(config.dim, config.kv_dim, bias=False)
-        self.wv = nn.Linear(config.dim, config.kv_dim, bias=False)
-        self.wo = nn.Linear(config.dim, config.dim, bias=False)
+        self.wq = Linear(config.dim, config.dim, dtype=dtype)
+        self.wk = Linear(config.dim, config.kv_dim, dtype=dtype)
+        self.wv = Linear(config.dim, config.kv_dim, dtype=dtype)
+        self.wo = Linear(config.dim, config.dim, dtype=dtype)
         self.q_norm = RMSNorm(config.head_dim, eps=config.norm_eps) if config.is_qk_normed else None
         self.k_norm = RMSNorm(config.head_dim, eps=config.norm_eps) if config.is_qk_normed else None
 
@@ -75,8 +76,9 @@ class Attention(nn.Module):
         q_BHTK, k_BGTK = self._heads(self.wq(x_BTD)), self._heads(self.wk(x_BTD))
         if self.q_norm and self.k_norm:
             q_BHTK, k_BGTK = self.q_norm(q_BHTK), self.k_norm(k_BGTK)
-        q_BHTK = rotate(q_BHTK, cos_TK=context.cos, sin_TK=context.sin)
-        k_BGTK = rotate(k_BGTK, cos_TK=context.cos, sin_TK=context.sin)
+        # The tables are fp32, so that rotation is, whatever the products are.
+        q_BHTK = narrowed(rotate(q_BHTK, cos_TK=context.cos, sin_TK=context.sin), self.product_dtype)
+        k_BGTK = narrowed(rotate(k_BGTK, cos_TK=context.cos, sin_TK=context.sin), self.product_dtype)
         v_BGTK = self._heads(self.wv(x_BTD))
         if cache is not None:
             k_BGTK, v_BGTK = cache.extend(k_BGTK, v_BGTK)

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from core.errors import ConfigError
 from core.profile import Attention as Kernel
+from core.profile import Compute
 from model.attention import Attention, Context, LayerCache, visibility
 from model.config import ModelConfig
-from model.layers import FeedForward, RMSNorm
+from model.layers import NARROW, FeedForward, Linear, RMSNorm, narrowed
 from model.rotary import rotation_tables
 
 
@@ -28,12 +29,12 @@ class Cache:
 class Block(nn.Module):
     """Attention, then feed-forward, each on the normed stream and added to it."""
 
-    def __init__(self, config: ModelConfig, kernel: Kernel) -> None:
+    def __init__(self, config: ModelConfig, kernel: Kernel, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.dim, eps=config.norm_eps)
-        self.attention = Attention(config, kernel)
-        self.feed_forward_norm = RMSNorm(config.dim, eps=config.norm_eps)
-        self.feed_forward = FeedForward(config)
+        self.attention_norm = RMSNorm(config.dim, eps=config.norm_eps, dtype=dtype)
+        self.attention = Attention(config, kernel, dtype=dtype)
+        self.feed_forward_norm = RMSNorm(config.dim, eps=config.norm_eps, dtype=dtype)
+        self.feed_forward = FeedForward(config, dtype=dtype)
 
     def forward(self, x_BTD: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), context, cache)
@@ -42,35 +43,68 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens to logits. Weights are undefined until `model.init.initialize` or a checkpoint fills them."""
+    """Tokens to logits. Weights are undefined until `model.init.initialize` or a checkpoint fills them.
 
-    def __init__(self, config: ModelConfig, attention: Kernel) -> None:
+    Products are taken in the type `compute`, and the residual stream is of it if `is_stream_narrow`; all else is fp32.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        attention: Kernel,
+        *,
+        compute: Compute = Compute.FP32,
+        is_stream_narrow: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
+        dtype = NARROW[compute]
+        self.stream_dtype = dtype if is_stream_narrow else None
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
-        self.blocks = nn.ModuleList(Block(config, attention) for _ in range(config.n_layers))
-        self.norm = RMSNorm(config.dim, eps=config.norm_eps)
-        self.head = None if config.is_embedding_tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.blocks = nn.ModuleList(Block(config, attention, dtype=dtype) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, eps=config.norm_eps, dtype=dtype)
+        self.head = None if config.is_embedding_tied else Linear(config.dim, config.vocab_size, dtype=dtype)
+        self.product_dtype = dtype
 
-    def forward(self, tokens_BT: Tensor, document_BT: Tensor | None = None, *, cache: Cache | None = None) -> Tensor:
-        """Logits [B, T, V] in fp32.
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        document_BT: Tensor | None = None,
+        *,
+        cache: Cache | None = None,
+        targets_BT: Tensor | None = None,
+        z_loss: float = 0.0,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits [B, T, V] in fp32, or with targets the two sums of `Loss`.
 
         Attention stays within the documents that `document_BT` numbers, or is causal without it. With a cache, the
         tokens follow those it has seen, and it grows by them. Raises ConfigError beyond max_seq_len.
         """
         seen = cache.length if cache else 0
         context = self._context(document_BT, new=tokens_BT.shape[1], seen=seen)
-        x_BTD = self.embedding(tokens_BT)
+        x_BTD = narrowed(self.embedding(tokens_BT), self.stream_dtype)
         for index, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, context, cache.layers[index] if cache else None)
         if cache:
             cache.length += tokens_BT.shape[1]
-        return self._logits(self.norm(x_BTD))
+        return self.logits(x_BTD) if targets_BT is None else self.losses(x_BTD, targets_BT, z_loss)
 
-    def _logits(self, x_BTD: Tensor) -> Tensor:
+    def losses(self, x_BTD: Tensor, targets_BT: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+        """What the stream after the last block costs: the sums told and followed (`Loss`)."""
+        logits_BTV = self.logits(x_BTD)
+        told = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="sum")
+        return told, told + z_loss * logits_BTV.logsumexp(-1).square().sum() if z_loss else told
+
+    def logits(self, x_BTD: Tensor) -> Tensor:
+        """Logits of the stream after the last block."""
+        x_BTD = self.norm(x_BTD)
         if self.config.base_dim:
             x_BTD = x_BTD / self.config.width_factor
-        logits_BTV: Tensor = functional.linear(x_BTD, self.embedding.weight) if self.head is None else self.head(x_BTD)
+        if self.head is None:
+            logits_BTV = functional.linear(x_BTD, narrowed(self.embedding.weight, self.product_dtype))
+        else:
+            logits_BTV = self.head(x_BTD)
+        logits_BTV = logits_BTV.to(self.embedding.weight.dtype)
         cap = self.config.logit_softcap
         return torch.tanh(logits_BTV / cap) * cap if cap else logits_BTV
 
@@ -102,9 +136,8 @@ def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int, *, z_loss
     """
     tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
     document_BT = (tokens_BT == bos_id).cumsum(dim=1)
-    logits_BTV = model(tokens_BT, document_BT)
-    told = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="sum")
-    return Loss(told, told + z_loss * logits_BTV.logsumexp(-1).square().sum() if z_loss else told)
+    told, followed = model(tokens_BT, document_BT, targets_BT=targets_BT, z_loss=z_loss)
+    return Loss(told, followed)
 
 
 def _table_length(needed: int, limit: int) -> int:

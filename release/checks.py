@@ -10,7 +10,7 @@ from typing import Any
 from core.codetree import ROOT
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
-from core.ledger import Line, full_head, trajectory_head
+from core.ledger import Line, full_head, parent_step, trajectory_head
 from core.progress import Progress
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.contents import Bundle
@@ -128,6 +128,11 @@ def corpus(bundle: Bundle) -> str:
 def checkpoints(bundle: Bundle) -> str:
     """Checkpoints have the hashes that they state, and their heads and state roots stand in the ledger."""
     lines = bundle.ledger
+    if parent_step(lines[0]):
+        raise DataError(
+            f"the run goes on from step {parent_step(lines[0])} of another run, and a bundle of such a run cannot be "
+            "checked yet; bundle the whole run"
+        )
     identity = hash_value({"config": bundle.trained, "data": lines[0]["data"]})
     for step, folder in bundle.checkpoints.items():
         name = f"checkpoints/{folder.name}"

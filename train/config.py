@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from core.config import placement
 from core.errors import ConfigError
@@ -20,10 +21,28 @@ class Sum(Enum):
 class Placement(Enum):
     """How weights, gradients and optimizer state lie on the ranks."""
 
+    REPLICATED = "replicated"
+    """Every rank holds everything and makes the whole update."""
     ZERO1 = "zero1"
     """Every rank holds all weights and a slice of the optimizer state."""
     FSDP2 = "fsdp2"
     """Every rank holds a shard of everything; weights are gathered block by block."""
+    HSDP = "hsdp"
+    """Weights in shards inside a node, the same on every node; optimizer state in shards over all ranks."""
+    DEEPSPEED1 = "deepspeed1"
+    DEEPSPEED2 = "deepspeed2"
+    DEEPSPEED3 = "deepspeed3"
+    """DeepSpeed's engine at ZeRO stage 1, 2 or 3."""
+
+    @property
+    def deepspeed_stage(self) -> int:
+        """The ZeRO stage of DeepSpeed's engine, or 0 where it has no part."""
+        return int(self.value.removeprefix("deepspeed")) if self.value.startswith("deepspeed") else 0
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether there must be a process group even if there is one rank only."""
+        return self not in (Placement.REPLICATED, Placement.ZERO1)
 
 
 class Schedule(Enum):
@@ -49,6 +68,15 @@ class Optimizer(Enum):
     ADAMW = "adamw"
     MUON = "muon"
     """Muon for the matrices of the blocks, AdamW for embedding, head and norms."""
+
+
+class Save(Enum):
+    """When training goes on after a step that is saved."""
+
+    ASYNC = "async"
+    """As soon as every rank has copied its part of the state."""
+    SYNC = "sync"
+    """When the checkpoint is committed."""
 
 
 class WandbMode(Enum):
@@ -102,12 +130,38 @@ class SpikeConfig:
             )
 
 
+@dataclass(kw_only=True, slots=True)
+class StartConfig:
+    """The checkpoint of another run from which this one goes on (parent.py); without, it begins with initial weights.
+
+    The state root says which state it is, whatever run made it and wherever it lies.
+    """
+
+    checkpoint: Path = placement(Path)
+    state_root: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint != Path()) != bool(self.state_root):
+            raise ConfigError(
+                "train.start needs checkpoint and state_root together; give the folder, and the root in its state.json"
+            )
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a parent."""
+        return bool(self.state_root)
+
+
 RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("steps", "micro_batches", "micro_batch"), lambda value: value >= 1, "at least 1"),
-    (("save_every_steps", "keep_every_steps", "grad_digest_every_steps"), lambda value: value >= 1, "at least 1"),
+    (
+        ("save_every_steps", "keep_every_steps", "keep_newest", "grad_digest_every_steps"),
+        lambda value: value >= 1,
+        "at least 1",
+    ),
     (("lr", "eps", "clip_norm", "timeout_s"), lambda value: value > 0, "above 0"),
     (("beta1", "beta2"), lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    (("weight_decay", "z_loss"), lambda value: value >= 0, "at least 0"),
+    (("weight_decay", "z_loss", "scrub_every_s", "node_ranks"), lambda value: value >= 0, "at least 0"),
 )
 
 
@@ -139,13 +193,29 @@ class TrainConfig:
     # Weight of log(sum of exp of the logits)^2 in the loss that is followed; the loss that is told is without it.
     z_loss: float = 0.0
     spikes: SpikeConfig = field(default_factory=SpikeConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
     grad_digest_every_steps: int = 1
     sum: Sum = Sum.CANONICAL
     wandb: WandbMode = placement(WandbMode.OFF)
+    save: Save = placement(Save.ASYNC)
+    # Besides those that the artifact keeps, the newest this many stay while the run is under way.
+    keep_newest: int = placement(2)
+    # Where committed checkpoints are copied to, and brought back from: any address of fsspec; empty is nowhere.
+    checkpoints: str = placement("")
+    # Seconds between two looks of the scrubber at all checkpoints; 0 is no scrubber.
+    scrub_every_s: float = placement(0.0)
+    # Keep only the inputs of blocks for the backward, and compute blocks again: less memory, the same bits.
+    is_recomputed: bool = placement(False)
     timeout_s: float = placement(120.0)
     lock_wait_s: float = placement(10.0)
+    # fsdp2 and hsdp: a block's weights are given up behind its forward and gathered again for its backward.
+    is_resharded: bool = placement(True)
+    # hsdp: ranks of a node; 0 is as many as the starter says (LOCAL_WORLD_SIZE).
+    node_ranks: int = placement(0)
+    # deepspeed1 to 3: optimizer state and update on the host.
+    is_optimizer_offloaded: bool = placement(False)
     # Last, since from here on the name is the field's.
     placement: Placement = placement(Placement.ZERO1)
 
@@ -155,6 +225,7 @@ class TrainConfig:
                 if not is_good(getattr(self, name)):
                     raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be {wanted}")
         self._check_schedule()
+        self._check_placement()
 
     def _check_schedule(self) -> None:
         if not 0 <= self.min_lr <= self.lr:
@@ -171,6 +242,23 @@ class TrainConfig:
         if self.schedule is not Schedule.WSD and self.decay_steps:
             raise ConfigError(
                 f"train.decay_steps is {self.decay_steps}; {self.schedule.value} has no such part, leave it out"
+            )
+
+    def _check_placement(self) -> None:
+        if self.node_ranks and self.placement is not Placement.HSDP:
+            raise ConfigError(
+                f"train.node_ranks is {self.node_ranks}, which placement {self.placement.value} has no use for; "
+                "leave it out, or take placement hsdp"
+            )
+        if self.is_optimizer_offloaded and not self.placement.deepspeed_stage:
+            raise ConfigError(
+                f"train.is_optimizer_offloaded is set, but placement {self.placement.value} offloads nothing; "
+                "leave it out, or take placement deepspeed1, deepspeed2 or deepspeed3"
+            )
+        if not self.is_resharded and self.placement not in (Placement.FSDP2, Placement.HSDP):
+            raise ConfigError(
+                f"train.is_resharded is off, which placement {self.placement.value} has no use for; "
+                "leave it out, or take placement fsdp2 or hsdp"
             )
 
     def is_saved(self, step: int) -> bool:

@@ -22,21 +22,23 @@ from core.artifact import WITNESS, Facts
 from core.journal import Journal
 from core.ledger import Line
 from core.notes import leave_beat
-from core.profile import Attention
 from data.loader import Loader
 from model.init import initialize
 from model.numerics import honour
-from model.transformer import Transformer
-from train.checkpoint import fill_weights, open_checkpoint, read_moments, state_root
-from train.config import WandbMode
+from train.checkpoint import fill_weights, read_moments
+from train.config import Save, WandbMode
+from train.forward import new_model, run_as_asked
 from train.owners import Owners
 from train.parallel import place
-from train.placed import gather, load_moments, put_back, snapshot
+from train.placed import load_moments, put_back, snapshot
 from train.recipe import Recipe
 from train.records import Records
 from train.runtime import World
+from train.saver import Saver, kept_layouts
+from train.selftests import check_at_start
 from train.spikes import Measured, Watch
 from train.step import Job, Numbers, take_step
+from train.store import open_checkpoint
 
 if TYPE_CHECKING:
     from train.wandb_view import WandbView
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A finished step. The ledger line, and the whole state if the step is saved, are on the first rank only.
+    """A finished step. The ledger line, which lacks the state root of a saved step, is on the first rank only.
 
     `measured` is what the spike policy knows after a saved step; None if it is off.
     """
@@ -52,7 +54,7 @@ class Done:
     step: int
     numbers: Numbers
     line: Line
-    state: dict[str, Tensor] | None
+    is_saved: bool
     measured: Measured | None
 
 
@@ -78,20 +80,24 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     journal.event("run.started", placement=how, world_size=world.size, host=socket.gethostname(), pid=getpid())
     start, checkpoint = world.share(records.find_start(journal) if records else None)
     job = prepare(recipe, world=world, loader=loader, checkpoint=checkpoint)
+    saver = Saver(job.placed, world, committer=records)
+    if records:
+        records.hold_room(kept_layouts(job.placed))
     view = _open_view(recipe, folder) if world.is_first else None
     began = time.perf_counter()
     for done in steps(job, after=start, until=recipe.train.steps):
         if isinstance(done, Return):
+            saver.finish()
             if records:
                 records.go_back(done.step, to=done.to)
             continue
-        if records:
-            records.add(done.line, done.state, measured=done.measured)
+        _save(saver, done, records=records, is_waiting=recipe.train.save is Save.SYNC)
         if view:
             view.log(done.step, loss=done.numbers.loss, norm=done.numbers.norm, lr=done.numbers.lr)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step)
         began = time.perf_counter()
         leave_beat(done.step)
+    saver.finish()
     if view:
         view.finish()
     journal.event("run.finished", step=recipe.train.steps)
@@ -115,13 +121,12 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
             yield Return(step=step, to=saved.step)
             step = saved.step
             continue
-        state = gather(job.placed, job.world) if is_saved else None
         if saved and is_saved:
             saved = Saved.of(job, step)
         measured = job.watch.measured if saved and is_saved else None
-        line = ledger_line(job, step, numbers=numbers, state=state) | returned if job.world.is_first else {}
+        line = ledger_line(job, step, numbers=numbers) | returned if job.world.is_first else {}
         returned = {}
-        yield Done(step=step, numbers=numbers, line=line, state=state, measured=measured)
+        yield Done(step=step, numbers=numbers, line=line, is_saved=is_saved, measured=measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +143,19 @@ class Saved:
         return cls(step, snapshot(job.placed), job.watch.measured)
 
 
-def ledger_line(job: Job, step: int, *, numbers: Numbers, state: dict[str, Tensor] | None) -> Line:
-    """A step's line of the ledger: nothing in it depends on placement or the clock."""
+def _save(saver: Saver, done: Done, *, records: Records | None, is_waiting: bool) -> None:
+    """Write a step down, begin its checkpoint if it is saved, and go on with the one under way."""
+    if done.is_saved:
+        saver.finish()
+    if records:
+        records.add(done.line, is_saved=done.is_saved, measured=done.measured)
+    if done.is_saved:
+        saver.begin(done.step)
+    saver.advance(is_waiting=is_waiting)
+
+
+def ledger_line(job: Job, step: int, *, numbers: Numbers) -> Line:
+    """A step's line of the ledger, but for the state root: nothing in it depends on placement or the clock."""
     line = {
         "step": step,
         "tokens": step * job.tokens_per_step,
@@ -154,32 +170,33 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, state: dict[str, Tenso
         line["data_step"] = numbers.data_step
     if numbers.left_out:
         line["left_out"] = numbers.left_out
-    if state:
-        line["state"] = state_root(state)
     return line
 
 
 def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | None) -> Job:
     """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks."""
     honour(recipe.profile)
+    check_at_start(recipe)
     config = recipe.train
-    model = Transformer(recipe.model, Attention(recipe.profile.attention))
+    model = new_model(recipe)
     saved = open_checkpoint(checkpoint) if checkpoint else None
     if saved:
         fill_weights(model, saved)
     else:
         initialize(model, seed=config.seed, std=recipe.model.init_std, width_factor=recipe.model.width_factor)
     count = sum(parameter.numel() for parameter in model.parameters())
+    run_as_asked(model, recipe)
     placed = place(model, world=world, config=config)
     if saved:
         load_moments(placed, read_moments(saved))
     return Job(
         config=config,
         is_sqrt_in_float64=recipe.profile.is_sqrt_in_float64,
+        is_update_fused=recipe.profile.is_update_fused,
         loader=loader,
         world=world,
         placed=placed,
-        owners=Owners(placed, world),
+        owners=Owners(placed, placed.sharers),
         watch=Watch(config=config.spikes, measured=saved.measured if saved else Measured()),
         parameter_count=count,
     )

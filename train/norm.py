@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.errors import DeterministicError
+from train.kernels import fused_square_limbs
 from train.runtime import World
 
 # A block's float64 work stays in the cache, and 2^15 integers below 2^38 add up to at most 2^53, exactly.
@@ -32,9 +33,18 @@ class Scale:
     limb_bits: int
 
 
-def gradient_norm(gradients: Sequence[Tensor], *, names: Sequence[str], count: int, world: World, step: int) -> float:
+def gradient_norm(
+    gradients: Sequence[Tensor],
+    *,
+    names: Sequence[str],
+    count: int,
+    world: World,
+    step: int,
+    is_fused: bool = False,
+) -> float:
     """L2 norm of a gradient of `count` values in pieces on all ranks; a rank gives its pieces and their names.
 
+    `is_fused` takes the loop in C (kernels.py), which gives the same integers.
     Raises DeterministicError naming the step and the first parameter, in the order of names, that is not finite.
     """
     exponent = world.largest(max((largest_exponent(gradient) for gradient in gradients), default=SMALLEST_EXPONENT))
@@ -46,7 +56,7 @@ def gradient_norm(gradients: Sequence[Tensor], *, names: Sequence[str], count: i
             "not); lower train.lr or lengthen train.warmup_steps"
         )
     scale = Scale(exponent, min(LIMB_BITS, SUM_BITS - count.bit_length()))
-    limbs = torch.tensor(square_limbs(gradients, scale=scale), dtype=torch.int64)
+    limbs = torch.tensor(square_limbs(gradients, scale=scale, is_fused=is_fused), dtype=torch.int64)
     world.add_integers(limbs)
     high, low = limbs.tolist()
     return norm_of_limbs(high, low, scale=scale)
@@ -63,11 +73,14 @@ def largest_exponent(gradient: Tensor) -> int:
     return math.frexp(largest)[1] if largest > 0 else SMALLEST_EXPONENT
 
 
-def square_limbs(gradients: Sequence[Tensor], *, scale: Scale) -> tuple[int, int]:
+def square_limbs(gradients: Sequence[Tensor], *, scale: Scale, is_fused: bool = False) -> tuple[int, int]:
     """Sums of the high and the low limbs of all squares."""
     high = low = 0
     upscale = 2.0**scale.limb_bits
     factor = math.ldexp(1.0, scale.limb_bits - 2 * scale.exponent)
+    if is_fused:
+        limbs = [fused_square_limbs(gradient, factor=factor, upscale=upscale) for gradient in gradients]
+        return sum(high for high, _ in limbs), sum(low for _, low in limbs)
     for gradient in gradients:
         for start in range(0, gradient.numel(), BLOCK_ELEMENTS):
             square = gradient[start : start + BLOCK_ELEMENTS].double().square_().mul_(factor)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from train.config import MuonConfig, Optimizer, TrainConfig
 from train.groups import MOMENTS
+from train.kernels import fused_adamw
 from train.muon import orthogonalize, size_factor
 from train.owners import Owners
 from train.placed import Segment
@@ -36,9 +37,12 @@ class Rule:
     scale: float
     muon: MuonConfig
     is_sqrt_in_float64: bool
+    is_fused: bool
 
 
-def rule_of(step: int, config: TrainConfig, *, lr: float, scale: float, is_sqrt_in_float64: bool) -> Rule:
+def rule_of(
+    step: int, config: TrainConfig, *, lr: float, scale: float, is_sqrt_in_float64: bool, is_fused: bool = False
+) -> Rule:
     """The rule of a step, with the corrections for averages that began at zero."""
     return Rule(
         lr=lr,
@@ -51,20 +55,26 @@ def rule_of(step: int, config: TrainConfig, *, lr: float, scale: float, is_sqrt_
         scale=scale,
         muon=config.muon,
         is_sqrt_in_float64=is_sqrt_in_float64,
+        is_fused=is_fused,
     )
 
 
-def update(segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Rule, owners: Owners) -> None:
+def update(
+    segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Rule, owners: Owners, has_matrices: bool = True
+) -> None:
     """Change weights and moments of this rank's segments in place; all ranks call it together.
 
-    Gradients are one-dimensional, one a segment, and may be written over.
+    `has_matrices` is off where no rank's segments are Muon's. Gradients are one-dimensional, one a segment, and may be
+    written over.
     """
     pieces = []
     for segment, gradient in zip(segments, gradients, strict=True):
         if segment.group.optimizer is Optimizer.MUON:
-            pieces.append(_follow_momentum(segment, gradient, rule))
+            pieces.append(follow_momentum(segment, gradient, rule))
         else:
             adamw(segment, gradient, rule)
+    if not has_matrices:
+        return
     turned = owners.transform(pieces, lambda matrix: orthogonalize(matrix, iterations=rule.muon.iterations))
     inner = [segment for segment in segments if segment.group.optimizer is Optimizer.MUON]
     for segment, piece in zip(inner, turned, strict=True):
@@ -75,6 +85,9 @@ def update(segments: Sequence[Segment], gradients: Sequence[Tensor], *, rule: Ru
 
 def adamw(segment: Segment, gradient: Tensor, rule: Rule) -> None:
     """One step of AdamW on a segment."""
+    if rule.is_fused:
+        _adamw_fused(segment, gradient, rule)
+        return
     for start in range(0, gradient.numel(), BLOCK_ELEMENTS):
         at = slice(start, start + BLOCK_ELEMENTS)
         _adamw_block(segment, gradient[at] * rule.scale, rule, at=at)
@@ -90,13 +103,29 @@ def _adamw_block(segment: Segment, gradient: Tensor, rule: Rule, *, at: slice) -
     weights.addcdiv_(exp_avg, denominator, value=-rule.lr * segment.group.rate_factor / rule.correction1)
 
 
+def _adamw_fused(segment: Segment, gradient: Tensor, rule: Rule) -> None:
+    exp_avg, exp_avg_sq = (segment.moments[name] for name in MOMENTS[Optimizer.ADAMW])
+    fused_adamw(
+        segment.weights,
+        gradient,
+        (exp_avg, exp_avg_sq),
+        scale=rule.scale,
+        kept=1 - rule.lr * rule.weight_decay if segment.group.is_decayed else 1.0,
+        beta1=rule.beta1,
+        beta2=rule.beta2,
+        root_correction2=rule.root_correction2,
+        eps=rule.eps,
+        rate=rule.lr * segment.group.rate_factor / rule.correction1,
+    )
+
+
 def _decay(weights: Tensor, segment: Segment, rule: Rule) -> None:
     """Pull weights towards zero, at the schedule's rate whatever the group's: decay does not change with the width."""
     if segment.group.is_decayed:
         weights.mul_(1 - rule.lr * rule.weight_decay)
 
 
-def _follow_momentum(segment: Segment, gradient: Tensor, rule: Rule) -> Tensor:
+def follow_momentum(segment: Segment, gradient: Tensor, rule: Rule) -> Tensor:
     """Update a segment's momentum; returns the direction to go, before it is made orthogonal."""
     momentum, share = segment.moments["momentum"], rule.muon.momentum
     gradient = gradient.mul_(rule.scale)

@@ -1,7 +1,8 @@
-"""What a placement is to the rest of training: micro-batches to compute, segments to update, state to gather."""
+"""What a placement is to the rest of training: micro-batches to compute, segments to update, state to keep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -45,10 +46,26 @@ class MicroStep:
     is_dummy: bool = False
 
 
+class Act(Protocol):
+    """The update of a step: changes segments by their gradients, which may be written over.
+
+    All ranks call it together for those of their segments that are Muon's; without any among them on all ranks,
+    `has_matrices` is off.
+    """
+
+    def __call__(
+        self, segments: Sequence[Segment], gradients: Sequence[Tensor], /, *, has_matrices: bool = True
+    ) -> None: ...
+
+
 class Placed(Protocol):
-    """A model whose state lies on the ranks in one of the ways above."""
+    """A model whose state lies on the ranks in one of the ways of parallel.py.
+
+    `sharers` are the ranks that have shared out the segments among them.
+    """
 
     model: nn.Module
+    sharers: World
     groups: Mapping[str, Group]
     shapes: Mapping[str, torch.Size]
     micro_steps: list[MicroStep]
@@ -60,38 +77,21 @@ class Placed(Protocol):
     def reduce(self) -> list[Tensor]:
         """The canonical sum of the step's gradients, for every segment of this rank."""
 
+    def step(self, gradients: Sequence[Tensor], act: Act) -> None:
+        """Update the segments by what `reduce` gave, and refresh."""
+
+    def drop(self) -> None:
+        """Forget what `reduce` gave: the step is left out."""
+
     def refresh(self) -> None:
-        """Bring the updated weights to where the next forward needs them."""
+        """Bring the segments' weights to where the next forward needs them."""
 
     def spans(self, rank: int) -> list[Span]:
         """What a rank's segments cover, in their order."""
 
 
-def gather(placed: Placed, world: World) -> dict[str, Tensor] | None:
-    """Weights by name, moments as `MOMENT.NAME`, whole, on the first rank; None elsewhere."""
-    part = torch.cat([tensor for one in placed.segments for tensor in (one.weights, *one.moments.values())])
-    named = [
-        [(name, span) for span in placed.spans(rank) for name in _kept_names(span.name, placed.groups)]
-        for rank in range(world.size)
-    ]
-    whole = world.gather_to_first(part, counts=[sum(span.count for _, span in own) for own in named])
-    if whole is None:
-        return None
-    names = [(name, span) for own in named for name, span in own]
-    pieces = whole.split_with_sizes([span.count for _, span in names])
-    joined: dict[str, list[Tensor]] = {}
-    for (name, _), piece in zip(names, pieces, strict=True):
-        joined.setdefault(name, []).append(piece)
-    shapes = {
-        kept: parameter.shape
-        for name, parameter in placed.model.named_parameters()
-        for kept in _kept_names(name, placed.groups)
-    }
-    return {name: torch.cat(joined[name]).view(shape) for name, shape in shapes.items()}
-
-
-def _kept_names(name: str, groups: Mapping[str, Group]) -> list[str]:
-    """What is kept of a parameter: its weights, and its moments."""
+def kept_names(name: str, groups: Mapping[str, Group]) -> list[str]:
+    """What is kept of a parameter, in the order of a segment's tensors: NAME, its weights, and MOMENT.NAME."""
     return [name, *(f"{moment}.{name}" for moment in groups[name].moments)]
 
 
@@ -110,7 +110,7 @@ def put_back(placed: Placed, kept: Sequence[Sequence[Tensor]]) -> None:
 
 
 def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
-    """Fill this rank's moments from whole tensors, named as `gather` names them."""
+    """Fill this rank's moments from whole tensors, named as `kept_names` names them."""
     for segment in placed.segments:
         span = segment.span
         for moment, own in segment.moments.items():
@@ -125,6 +125,16 @@ def gradient_root(gradients: Mapping[str, Tensor]) -> str:
 def content_root(tensor: Tensor) -> bytes:
     """Merkle root over a tensor's bytes."""
     return chunk_root(tensor.numpy().data)
+
+
+def cut(spans: Sequence[Span], start: int, stop: int) -> list[Span]:
+    """What elements start .. stop - 1 of consecutive spans cover; nothing empty."""
+    ends = accumulate(span.count for span in spans)
+    parts = [
+        Span(span.name, span.start + max(start - (end - span.count), 0), span.stop - max(end - stop, 0))
+        for span, end in zip(spans, ends, strict=True)
+    ]
+    return [part for part in parts if part.stop > part.start]
 
 
 def segments_of(spans: Sequence[Span], weights: Sequence[Tensor], *, groups: Mapping[str, Group]) -> list[Segment]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config import RunConfig, identity, load
+from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError
 from core.profile import ProfileConfig, fingerprint
 from model.config import ModelConfig
@@ -29,14 +29,6 @@ class Recipe:
             "profile": fingerprint(self.profile),
         }
 
-    def check_ranks(self, world_size: int) -> None:
-        """Raise ConfigError if there are more ranks than micro-batches in a step."""
-        if world_size > self.train.micro_batches:
-            raise ConfigError(
-                f"{world_size} ranks, but a step has only train.micro_batches = {self.train.micro_batches}; "
-                "start at most that many"
-            )
-
     def check_data(self, *, vocab_size: int, seq_len: int) -> None:
         """Raise ConfigError if the model cannot take what was packed."""
         if vocab_size > self.model.vocab_size:
@@ -57,3 +49,9 @@ def read_recipe(recipe: str, overrides: Sequence[str]) -> Recipe:
         train=load(recipe, "train", TrainConfig, overrides),
         profile=load(recipe, "profile", ProfileConfig, overrides),
     )
+
+
+def window_tokens(name: str, overrides: Sequence[str], *, recipe: Recipe) -> int:
+    """Tokens of a window: what the recipe packs, or else the longest that the model takes."""
+    packed = resolve(name, overrides).get("pack", {}).get("seq_len")
+    return int(packed) if packed else recipe.model.max_seq_len

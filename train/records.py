@@ -1,32 +1,42 @@
-"""What the first rank writes down: ledger, checkpoints, progress; and the check of redone steps against the ledger."""
+"""What the first rank writes down: ledger, checkpoints, progress; and the check of redone steps against the ledger.
 
-from collections.abc import Mapping
+The line of a saved step needs the state root, which is known only when every rank has hashed its chunks: it and the
+lines after it are held back until then.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from torch import Tensor
+from threading import Lock
 
 from core.artifact import WITNESS, Facts
 from core.codetree import code_hash
-from core.errors import DataError, DeterministicError
+from core.errors import DataError, DeterministicError, RetryError
 from core.hashing import canonical_json, hash_value
 from core.journal import Journal
 from core.ledger import Ledger, Line, first_difference, full_head, genesis, trajectory_head
 from core.progress import Progress
-from train.checkpoint import (
+from train.destination import Destination
+from train.parent import check_parent
+from train.recipe import Recipe
+from train.recovery import Candidate, choose_start, superfluous
+from train.reserve import Reserve, give_slack, sweep_reserves
+from train.scrub import Scrubber
+from train.spikes import Measured
+from train.store import (
     Position,
+    aside_of,
     begin_generation,
+    commit,
     folder_name,
     list_checkpoints,
     open_checkpoint,
     remove,
-    save,
     sweep,
 )
-from train.recipe import Recipe
-from train.recovery import Candidate, choose_start, superfluous
-from train.spikes import Measured
+from train.tensorfile import Layout
 
 CONFIG, LEDGER, CHECKPOINTS, DAMAGED = "config.json", "ledger.jsonl", "checkpoints", "damaged"
+RUN_DIGITS = 16
 
 
 class Records:
@@ -38,19 +48,36 @@ class Records:
         self._checkpoints, self._witness = folder / CHECKPOINTS, folder / WITNESS
         self._checkpoints.mkdir(exist_ok=True)
         self._witness.mkdir(exist_ok=True)
+        # First of all: on a full disk the generation could not be written otherwise.
+        sweep_reserves(self._checkpoints)
         self.generation = begin_generation(self._witness)
         sweep(self._checkpoints)
         facts = recipe.facts
         (folder / CONFIG).write_bytes(canonical_json(facts))
         self._identity = hash_value({"config": facts, "data": data_root})
+        start = recipe.train.start
+        self._parent = check_parent(open_checkpoint(start.checkpoint), recipe) if start.is_given else None
         first = genesis(
             code=code_hash("train"),
             config=hash_value({"model": facts["model"], "train": facts["train"]}),
             data=data_root,
             profile=hash_value(facts["profile"]),
+            parent=self._parent,
         )
-        self._ledger = Ledger(folder / LEDGER, first)
+        self._ledger_path = folder / LEDGER
+        self._destination: Destination | None = None
+        if self._config.checkpoints:
+            self._destination = Destination(self._config.checkpoints, run=hash_value(first)[:RUN_DIGITS])
+            if not self._ledger_path.exists():
+                self._destination.bring_ledger(self._ledger_path)
+        self._ledger = Ledger(self._ledger_path, first)
         self._dropped: list[Line] = []
+        self._held_back: list[Line] = []
+        self._measured: Measured | None = None
+        self._is_room_held = True
+        self._scrubber: Scrubber | None = None
+        # The thread that commits removes checkpoints, and damaged ones are put away meanwhile.
+        self._is_moving = Lock()
 
     def find_start(self, journal: Journal) -> tuple[int, Path | None]:
         """Decide from which step and checkpoint to go on (0 and None: from the initial weights).
@@ -58,7 +85,9 @@ class Records:
         The ledger is cut there, and refused checkpoints are moved to the witness.
         """
         self._journal = journal
-        start = choose_start(self._candidates(), is_kept=self._config.is_kept)
+        self._bring_copies()
+        first = self._parent["step"] if self._parent else 0
+        start = choose_start(self._candidates(), is_kept=lambda step: step > first and self._config.is_kept(step))
         for refused in start.refused:
             self._put_away(refused)
         self._dropped = self._ledger.cut(start.step)
@@ -69,36 +98,85 @@ class Records:
             why=start.reason,
             redone_steps=len(self._dropped),
         )
-        self._progress = Progress("train", total=self._config.steps, unit="steps", done=start.step)
-        return start.step, self._checkpoints / folder_name(start.step) if start.step else None
+        self._progress = Progress("train", total=self._config.steps, unit="steps", done=max(start.step, first))
+        if self._config.scrub_every_s:
+            self._scrubber = Scrubber(self._checkpoints, pause_s=self._config.scrub_every_s)
+        if start.step:
+            return start.step, self._checkpoints / folder_name(start.step)
+        return first, self._config.start.checkpoint if first else None
 
-    def add(self, line: Line, state: Mapping[str, Tensor] | None, *, measured: Measured | None = None) -> None:
-        """Write down a finished step, and its state if it is saved.
+    def hold_room(self, layouts: Mapping[str, Layout]) -> None:
+        """Take the room for the next checkpoint."""
+        self._reserve = Reserve(self._checkpoints, layouts, generation=self.generation)
+        self._hold_room()
+
+    def add(self, line: Line, *, is_saved: bool, measured: Measured | None = None) -> None:
+        """Write down a finished step; a saved one, and those after it, when its state root is known.
 
         Raises DeterministicError if the step was done before a restart and gave something else.
         """
-        # What a run that was killed wrote after it went back is no measure for what comes before it goes back again.
-        if self._dropped and self._dropped[0].get("returned") == line.get("returned"):
-            before = self._dropped.pop(0)
-            difference = first_difference([before], [line])
-            if difference:
-                raise DeterministicError(
-                    f"redone after a restart, {difference} (left: before, right: now); this machine or this code does "
-                    "not compute the same twice: keep the folder as evidence and test the machine"
-                )
-            if not self._dropped:
-                self._journal.event("redo.matched", step=line["step"])
-        self._ledger.append(line)
-        if state:
-            self._save(line, state, measured)
+        self._heed_scrubber()
+        if is_saved or self._held_back:
+            self._held_back.append(line)
+            self._measured = measured if is_saved else self._measured
+        else:
+            self._append(line)
         self._progress.advance(note=f"loss {float.fromhex(line['loss']):.4f}")
+
+    def open_aside(self, step: int) -> Path:
+        """The folder to write a checkpoint in, with its files allocated. Raises RetryError if the disk is full."""
+        aside = aside_of(self._checkpoints, step, self.generation)
+        self._reserve.take(aside)
+        return aside
+
+    def commit(self, aside: Path, root: str, hashes: Mapping[str, Sequence[bytes]]) -> Callable[[], None]:
+        """Write down the lines that were held back; returns the commit itself, to be called in a thread.
+
+        A checkpoint may name the ledger's head only once that is on the disk.
+        """
+        line, *later = self._held_back
+        self._held_back = []
+        self._append(line | {"state": root})
+        position = Position(
+            step=line["step"],
+            tokens=line["tokens"],
+            ledger_head=self._ledger.head,
+            state_root=root,
+            identity=self._identity,
+        )
+        for other in later:
+            self._append(other)
+        measured, self._saving = self._measured, position.step
+
+        def finish() -> None:
+            self._ledger.sync()
+            give_slack(aside)
+            commit(aside, position, hashes=hashes, measured=measured, witness=self._witness, generation=self.generation)
+            self._remove_superfluous(is_finished=False)
+            if self._destination:
+                config = self._config
+                self._destination.send(
+                    self._checkpoints, self._ledger_path, is_kept=config.is_kept, newest=config.keep_newest
+                )
+            self._is_room_held = self._reserve.hold()
+
+        return finish
+
+    def note_committed(self) -> None:
+        """Tell of a checkpoint that `commit` has made."""
+        self._journal.event("checkpoint.saved", step=self._saving, folder=folder_name(self._saving))
+        self._tell_of_room()
 
     def finish(self) -> Facts:
         """Close the ledger and tell what came of the run. Raises DataError if the last checkpoint is damaged."""
+        if self._scrubber:
+            self._scrubber.stop()
+        self._reserve.release()
         self._remove_superfluous(is_finished=True)
         self._ledger.sync()
         self._ledger.close()
         steps = self._ledger.steps
+        self._check_all_kept()
         last = open_checkpoint(self._checkpoints / folder_name(self._config.steps))
         losses = [float.fromhex(line["loss"]) for line in steps]
         return {
@@ -118,26 +196,53 @@ class Records:
         self._journal.event("run.returned", step=step, to=to, void_lines=len(void))
         self._progress.advance(-len(void))
 
-    def _save(self, line: Line, state: Mapping[str, Tensor], measured: Measured | None) -> None:
-        """Commit a checkpoint, which may name the ledger's head only once that is on the disk."""
-        self._ledger.sync()
-        position = Position(
-            step=line["step"],
-            tokens=line["tokens"],
-            ledger_head=self._ledger.head,
-            state_root=line["state"],
-            identity=self._identity,
-        )
-        made = save(
-            self._checkpoints,
-            state,
-            position,
-            measured=measured,
-            witness=self._witness,
-            generation=self.generation,
-        )
-        self._journal.event("checkpoint.saved", step=position.step, folder=made.folder.name)
-        self._remove_superfluous(is_finished=False)
+    def _append(self, line: Line) -> None:
+        # What a run that was killed wrote after it went back is no measure for what comes before it goes back again.
+        if self._dropped and self._dropped[0].get("returned") == line.get("returned"):
+            before = self._dropped.pop(0)
+            difference = first_difference([before], [line])
+            if difference:
+                raise DeterministicError(
+                    f"redone after a restart, {difference} (left: before, right: now); this machine or this code does "
+                    "not compute the same twice: keep the folder as evidence and test the machine"
+                )
+            if not self._dropped:
+                self._journal.event("redo.matched", step=line["step"])
+        self._ledger.append(line)
+
+    def _hold_room(self) -> None:
+        self._is_room_held = self._reserve.hold()
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        if not self._is_room_held:
+            self._journal.event("disk.full", why="no room for the next checkpoint", folder=str(self._checkpoints))
+
+    def _check_all_kept(self) -> None:
+        found = list_checkpoints(self._checkpoints)
+        lost = [step for line in self._ledger.steps if self._config.is_kept(step := line["step"]) and step not in found]
+        if lost:
+            raise RetryError(
+                f"the checkpoint of step {lost[0]}, which the artifact keeps, is no longer in {self._checkpoints}; "
+                "start the run again: it goes on from the one before"
+            )
+
+    def _bring_copies(self) -> None:
+        """Bring what has a copy at the destination and is missing or damaged here."""
+        there = self._destination.steps() if self._destination else []
+        faults = {one.step: one for one in self._candidates()} if there else {}
+        for step in there:
+            if step in faults and not faults[step].fault:
+                continue
+            if step in faults:
+                self._put_away(faults[step])
+            assert self._destination
+            try:
+                self._destination.bring(step, self._checkpoints)
+            except DataError as error:
+                self._journal.event("checkpoint.refused", step=step, why=str(error))
+            else:
+                self._journal.event("checkpoint.brought", step=step, address=self._config.checkpoints)
 
     def _candidates(self) -> list[Candidate]:
         heads = {line["step"]: full_head([line]) for line in self._ledger.steps}
@@ -155,15 +260,31 @@ class Records:
             return f"{path} names another ledger head than the ledger here has at its step"
         return ""
 
+    def _heed_scrubber(self) -> None:
+        """Put away what the scrubber has found. Raises RetryError if the artifact cannot do without it."""
+        for found in self._scrubber.found() if self._scrubber else []:
+            if not (self._checkpoints / folder_name(found.step)).exists():
+                continue
+            self._put_away(found)
+            if self._config.is_kept(found.step):
+                raise RetryError(
+                    f"the scrubber found a damaged checkpoint that the artifact keeps ({found.fault}); it was put into "
+                    f"{self._witness / DAMAGED}: start the run again, it goes on from the one before"
+                )
+
     def _put_away(self, refused: Candidate) -> None:
-        self._journal.event("checkpoint.refused", step=refused.step, why=refused.fault)
+        """Move a checkpoint where no recovery meets it."""
         damaged = self._witness / DAMAGED
         damaged.mkdir(exist_ok=True)
-        (self._checkpoints / folder_name(refused.step)).rename(
-            damaged / f"{folder_name(refused.step)}-{self.generation}"
-        )
+        with self._is_moving:
+            (self._checkpoints / folder_name(refused.step)).rename(
+                damaged / f"{folder_name(refused.step)}-{self.generation}"
+            )
+        self._journal.event("checkpoint.refused", step=refused.step, why=refused.fault)
 
     def _remove_superfluous(self, *, is_finished: bool) -> None:
-        found = list_checkpoints(self._checkpoints)
-        for step in superfluous(sorted(found), is_kept=self._config.is_kept, is_finished=is_finished):
-            remove(found[step])
+        newest = 0 if is_finished else self._config.keep_newest
+        with self._is_moving:
+            found = list_checkpoints(self._checkpoints)
+            for step in superfluous(sorted(found), is_kept=self._config.is_kept, newest=newest):
+                remove(found[step])

@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-# Besides those that the artifact keeps, so that a damaged newest one has one before it.
-NEWEST_KEPT = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -45,9 +42,12 @@ def choose_start(candidates: Iterable[Candidate], *, is_kept: Callable[[int], bo
     return Start(reached, _reason(found, reached), refused)
 
 
-def superfluous(steps: Sequence[int], *, is_kept: Callable[[int], bool], is_finished: bool) -> list[int]:
-    """Which of the checkpoints at `steps` to remove."""
-    old = sorted(steps) if is_finished else sorted(steps)[:-NEWEST_KEPT]
+def superfluous(steps: Sequence[int], *, is_kept: Callable[[int], bool], newest: int) -> list[int]:
+    """Which of the checkpoints at `steps` to remove: all but the newest few and those that the artifact keeps.
+
+    Nothing is kept for being the best by some measure: what is kept is known before the run begins.
+    """
+    old = sorted(steps)[: len(steps) - newest] if newest < len(steps) else []
     return [step for step in old if not is_kept(step)]
 
 

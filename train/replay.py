@@ -6,7 +6,7 @@ do, whatever the run was made with. Free of torch until it must.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.cli import recipe_and_overrides
@@ -15,9 +15,9 @@ from core.errors import ConfigError
 from core.hashing import canonical_json
 from core.profile import apply
 from core.progress import Progress
-from train.config import Placement
 from train.recipe import Recipe, read_recipe
-from train.run import DEVICE
+from train.run import DEVICE, tell_idle
+from train.starter import take_seat
 
 USAGE = "python -m train replay"
 INIT = "init"
@@ -69,18 +69,29 @@ def replay(recipe: Recipe, segment: Segment) -> None:
 
     Raises DataError if the checkpoint or the tokens are damaged, ConfigError if there is nothing to replay.
     """
-    from train.checkpoint import open_checkpoint
     from train.loop import Return, open_loader, prepare, steps
+    from train.parent import check_parent
     from train.runtime import open_world
+    from train.saver import Saver
+    from train.store import open_checkpoint
 
+    start = recipe.train.start
+    if start.is_given and not segment.checkpoint:
+        parent = open_checkpoint(start.checkpoint)
+        check_parent(parent, recipe)
+        segment = replace(segment, checkpoint=parent.folder)
     first = open_checkpoint(segment.checkpoint).position.step if segment.checkpoint else 0
     if first >= segment.until:
         raise ConfigError(f"the checkpoint is of step {first}, --until is {segment.until}; give a later step")
     config = recipe.train
-    with open_world(device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement is Placement.FSDP2) as world:
-        recipe.check_ranks(world.size)
+    seat = take_seat(config)
+    if seat.is_idle:
+        tell_idle(seat)
+        return
+    with open_world(seat, device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         loader = open_loader(recipe, segment.pack)
         job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
+        saver = Saver(job.placed, world, committer=None)
         last = config.decided_at(segment.until)
         progress = Progress("replay", total=last, unit="steps", done=first)
         lines: list[bytes] = []
@@ -89,7 +100,8 @@ def replay(recipe: Recipe, segment: Segment) -> None:
                 progress.advance(done.to - first - len(lines))
                 del lines[done.to - first :]
                 continue
-            lines.append(canonical_json(done.line) + b"\n")
+            state = {"state": saver.root()} if done.is_saved else {}
+            lines.append(canonical_json(done.line | state) + b"\n")
             if world.is_first:
                 progress.advance(note=f"loss {done.numbers.loss:.4f}")
         if world.is_first:

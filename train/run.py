@@ -12,8 +12,8 @@ from core.artifact import Facts, Plan, build, current, plan
 from core.cli import recipe_and_overrides
 from core.errors import ConfigError
 from core.profile import apply
-from train.config import Placement
 from train.recipe import Recipe, read_recipe
+from train.starter import Seat, take_seat
 
 if TYPE_CHECKING:
     from train.runtime import World
@@ -31,12 +31,29 @@ def main(arguments: Sequence[str]) -> None:
     from train.runtime import open_world  # imports torch, which must find the profile's environment
 
     config = recipe.train
-    with open_world(device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement is Placement.FSDP2) as world:
-        recipe.check_ranks(world.size)
+    seat = take_seat(config)
+    if seat.is_idle:
+        tell_idle(seat)
+        return
+    with open_world(seat, device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         if world.is_first:
             _lead(wanted, recipe=recipe, world=world, pack=pack.folder)
         else:
             _follow(wanted, recipe=recipe, world=world, pack=pack.folder)
+
+
+def tell_idle(seat: Seat) -> None:
+    """Say that there is no work for this rank: the last one says it for all."""
+    if seat.rank == seat.started - 1:
+        idle = (
+            "1 rank is idle"
+            if seat.started - seat.world_size == 1
+            else f"{seat.started - seat.world_size} ranks are idle"
+        )
+        sys.stderr.write(
+            f"warning: {seat.started} ranks were started and {idle}: a step has work for {seat.world_size} "
+            "(train.micro_batches; with placement hsdp, nodes of the same size)\n"
+        )
 
 
 def _lead(wanted: Plan, *, recipe: Recipe, world: "World", pack: Path) -> None:
@@ -45,11 +62,13 @@ def _lead(wanted: Plan, *, recipe: Recipe, world: "World", pack: Path) -> None:
 
     def write(aside: Path) -> Facts:
         from train.loop import train
+        from train.reserve import told_full_disks
 
         nonlocal is_made
         is_made = True
         world.share({"key": wanted.key, "is_made": True})
-        return train(recipe, world=world, pack=pack, folder=aside)
+        with told_full_disks(aside):
+            return train(recipe, world=world, pack=pack, folder=aside)
 
     artifact = build(wanted, write, is_resumable=True, lock_wait_s=recipe.train.lock_wait_s)
     if not is_made:

@@ -1,13 +1,12 @@
 """The processes of a run: which one this is, what they say to each other, and how the loss of one shows.
 
-torchrun's environment says who is who; without it there is one process, and nothing is sent. Everything that is sent
-is moved unchanged, or integers whose sum has no order; the one exception is `add_floats`, for `train.sum=fast`.
+The starter says who is who (starter.py); with one process nothing is sent. Everything that is sent is moved unchanged,
+or integers whose sum has no order; the one exception is `add_floats`, for `train.sum=fast`.
 
 torch 2.13's elastic agent cannot restart a group (its workers read the addresses of dead peers): whoever starts the
 processes starts a new torchrun instead, and the run goes on from its last checkpoint.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
 from core.errors import RetryError
+from train.starter import Seat
 
 # The backend of each kind of device. nccl has not been exercised: no machine with a GPU has run this yet.
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -26,10 +26,21 @@ FIRST = 0
 
 
 class World:
-    """All ranks of a run, seen from one of them. Every method but the properties is called by all ranks together."""
+    """All ranks of a run, or those of `group`, seen from one of them.
 
-    def __init__(self, *, rank: int, size: int, device: str) -> None:
-        self.rank, self.size, self.device = rank, size, device
+    Every method but the properties is called by all its ranks together.
+    """
+
+    def __init__(
+        self, *, rank: int, size: int, device: str, node_ranks: int = 1, group: dist.ProcessGroup | None = None
+    ) -> None:
+        self.rank, self.size, self.device, self.node_ranks = rank, size, device, node_ranks
+        self._group = group
+
+    @property
+    def alone(self) -> "World":
+        """This rank as if there were no other."""
+        return World(rank=FIRST, size=1, device=self.device)
 
     @property
     def is_first(self) -> bool:
@@ -41,7 +52,7 @@ class World:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=FIRST)
+        dist.broadcast_object_list(box, group=self._group, group_src=FIRST)
         return box[0]
 
     def collect(self, value: Any) -> list[Any]:
@@ -49,70 +60,63 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self._group)
         return values
 
     def wait(self) -> None:
         """Return when every rank has come here."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self._group)
 
     def largest(self, value: int) -> int:
         """The largest of the ranks' integers."""
         if self.size == 1:
             return value
         box = torch.tensor(value, dtype=torch.int64)
-        dist.all_reduce(box, op=dist.ReduceOp.MAX)
+        dist.all_reduce(box, op=dist.ReduceOp.MAX, group=self._group)
         return int(box)
 
     def add_integers(self, values: Tensor) -> None:
         """Replace an integer tensor by its sum over ranks."""
         assert not values.is_floating_point()
         if self.size > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=self._group)
 
     def add_floats(self, values: Tensor) -> None:
         """Replace a tensor by its sum over ranks, in an order that the backend chooses."""
         if self.size > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=self._group)
 
     def exchange(self, send: Tensor, *, sent: Sequence[int], received: Sequence[int]) -> Tensor:
         """Send `sent[r]` consecutive values to rank r; returns what came, in the order of ranks, `received[r]` each."""
         if self.size == 1:
             return send
         output = torch.empty(sum(received), dtype=send.dtype)
-        dist.all_to_all_single(output, send, list(received), list(sent))
+        dist.all_to_all_single(output, send, list(received), list(sent), group=self._group)
         return output
 
     def gather_into(self, whole: Tensor, part: Tensor, *, counts: Sequence[int]) -> None:
         """Fill `whole` on every rank with the ranks' parts, of `counts[r]` values each; they may differ."""
         if self.size > 1:
             # gloo's all_gather wants equal parts. The copies of `part` may lie in `whole`, so they are made first.
-            dist.all_to_all_single(whole, part.repeat(self.size), list(counts), [part.numel()] * self.size)
-
-    def gather_to_first(self, part: Tensor, *, counts: Sequence[int]) -> Tensor | None:
-        """The ranks' parts behind each other on the first rank, None on the others."""
-        if self.size == 1:
-            return part
-        received = list(counts) if self.is_first else [0] * self.size
-        sent = [part.numel()] + [0] * (self.size - 1)
-        whole = self.exchange(part, sent=sent, received=received)
-        return whole if self.is_first else None
+            sent = [part.numel()] * self.size
+            dist.all_to_all_single(whole, part.repeat(self.size), list(counts), sent, group=self._group)
 
 
 @contextmanager
-def open_world(*, device: str, timeout_s: float, is_grouped: bool) -> Iterator[World]:
-    """Join the other ranks. `is_grouped` asks for a process group even if there is one rank only.
+def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -> Iterator[World]:
+    """Join the other ranks at work. `is_grouped` asks for a process group even if there is one rank only.
 
     Raises RetryError when a peer is lost or does not answer within `timeout_s`.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size = seat.rank, seat.world_size
     try:
         if size > 1:
-            dist.init_process_group(BACKENDS[device], timeout=timedelta(seconds=timeout_s))
+            timeout = timedelta(seconds=timeout_s)
+            dist.init_process_group(BACKENDS[device], timeout=timeout, rank=rank, world_size=size)
         elif is_grouped:
             dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1)
-        yield World(rank=rank, size=size, device=device)
+        yield World(rank=rank, size=size, device=device, node_ranks=seat.node_ranks)
         # Only after success: a rank that fails says why first (core.cli), and its peers see it go when it has ended.
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -34,6 +35,7 @@ class Job:
 
     config: TrainConfig
     is_sqrt_in_float64: bool
+    is_update_fused: bool = False
     loader: Loader
     world: World
     placed: Placed
@@ -76,9 +78,10 @@ def take_step(job: Job, step: int) -> Numbers:
     norm = _mean_norm(job, gradients, step)
     lr = learning_rate(step, config)
     data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
-    if not left_out:
+    if left_out:
+        placed.drop()
+    else:
         _update(job, gradients, step=step, lr=lr, norm=norm)
-        placed.refresh()
     job.watch.note(loss=loss, norm=norm, reason=left_out)
     return Numbers(
         data_step=data_step,
@@ -122,13 +125,27 @@ def _mean_loss(job: Job, losses: Sequence[float], step: int) -> float:
 def _mean_norm(job: Job, gradients: Sequence[torch.Tensor], step: int) -> float:
     """Norm of the gradient of the mean loss; `gradients` are of the sum."""
     names = [segment.span.name for segment in job.placed.segments]
-    norm = gradient_norm(gradients, names=names, count=job.parameter_count, world=job.world, step=step)
+    norm = gradient_norm(
+        gradients,
+        names=names,
+        count=job.parameter_count,
+        world=job.placed.sharers,
+        step=step,
+        is_fused=job.is_update_fused,
+    )
     return norm / job.tokens_per_step
 
 
 def _update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, lr: float, norm: float) -> None:
     clip = min(1.0, job.config.clip_norm / norm) if norm > 0 else 1.0
     scale = clip / job.tokens_per_step
-    rule = rule_of(step, job.config, lr=lr, scale=scale, is_sqrt_in_float64=job.is_sqrt_in_float64)
+    rule = rule_of(
+        step,
+        job.config,
+        lr=lr,
+        scale=scale,
+        is_sqrt_in_float64=job.is_sqrt_in_float64,
+        is_fused=job.is_update_fused,
+    )
     with torch.no_grad():
-        update(job.placed.segments, gradients, rule=rule, owners=job.owners)
+        job.placed.step(gradients, partial(update, rule=rule, owners=job.owners))

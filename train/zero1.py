@@ -5,8 +5,8 @@ these are exchanged, every rank adds those of its slice in the canonical order a
 gathered (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1; the sum is ours).
 """
 
-from collections.abc import Mapping
-from itertools import accumulate, chain
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import cast
 
 import torch
@@ -16,7 +16,7 @@ from model.transformer import Transformer
 from train.canonical import BinaryCounter, contiguous_ranges, whole_subtrees
 from train.config import Sum
 from train.groups import Group
-from train.placed import MicroStep, Span, gradient_root, segments_of
+from train.placed import Act, MicroStep, Span, cut, gradient_root, segments_of
 from train.runtime import World
 
 
@@ -28,35 +28,27 @@ class Zero1:
     ) -> None:
         self.model: nn.Module = model
         self.groups = groups
-        self._world = world
+        self.sharers = world
         self._names, self._parameters = zip(*model.named_parameters(), strict=True)
         self.shapes: Mapping[str, torch.Size] = {name: parameter.shape for name, parameter in model.named_parameters()}
         self._weights = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
-        self._sizes = [parameter.numel() for parameter in self._parameters]
-        for parameter, flat in zip(self._parameters, self._weights.split_with_sizes(self._sizes), strict=True):
-            parameter.data = flat.view(parameter.shape)
+        sizes = [parameter.numel() for parameter in self._parameters]
+        flat = dict(zip(self._names, self._weights.split_with_sizes(sizes), strict=True))
+        for name, parameter in model.named_parameters():
+            parameter.data = flat[name].view(parameter.shape)
+        self._whole = [Span(name, 0, size) for name, size in zip(self._names, sizes, strict=True)]
         self._slices = contiguous_ranges(self._weights.numel(), world.size)
-        self._counts = [stop - start for start, stop in self._slices]
-        self._ranges = contiguous_ranges(micro_batches, world.size)
-        self.micro_steps = [MicroStep(k, index) for k, index in enumerate(range(*self._ranges[world.rank]))]
-        start, stop = self._slices[world.rank]
-        self._own = self._weights[start:stop]
-        spans = self.spans(world.rank)
-        parts = self._own.split_with_sizes([span.count for span in spans])
-        self.segments = segments_of(spans, parts, groups=groups)
-        self._sum: BinaryCounter[Tensor] | RunningSum = (
-            BinaryCounter(Tensor.add_) if order is Sum.CANONICAL else RunningSum()
+        self._sum = SliceSum(
+            [stop - start for start, stop in self._slices], world=world, order=order, micro_batches=micro_batches
         )
+        self.micro_steps = self._sum.micro_steps
+        self._own = self._weights[slice(*self._slices[world.rank])]
+        spans = self.spans(world.rank)
+        self.segments = segments_of(spans, [flat[span.name][span.start : span.stop] for span in spans], groups=groups)
 
     def spans(self, rank: int) -> list[Span]:
         """The parts of parameters that lie in the rank's slice of the flat buffer."""
-        first, last = self._slices[rank]
-        ends = list(accumulate(self._sizes))
-        cuts = [
-            Span(name, max(first - (end - size), 0), min(last - (end - size), size))
-            for name, size, end in zip(self._names, self._sizes, ends, strict=True)
-        ]
-        return [span for span in cuts if span.count > 0]
+        return cut(self._whole, *self._slices[rank])
 
     def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
         """See Placed."""
@@ -70,31 +62,76 @@ class Zero1:
 
     def reduce(self) -> list[Tensor]:
         """See Placed."""
-        if isinstance(self._sum, RunningSum):
-            total = self._sum.total()
-            self._world.add_floats(total)
-            return self._cut(total[slice(*self._slices[self._world.rank])])
-        partials = [subtree.value for subtree in self._sum.subtrees]
-        self._sum.subtrees.clear()
-        whole = [whole_subtrees(*indices) for indices in self._ranges]
-        own_count = self._counts[self._world.rank]
-        received = self._world.exchange(
-            torch.cat([partial[start:stop] for start, stop in self._slices for partial in partials]),
-            sent=[count * len(partials) for count in self._counts],
-            received=[own_count * len(subtrees) for subtrees in whole],
-        )
-        counter: BinaryCounter[Tensor] = BinaryCounter(Tensor.add_)
-        partials = list(received.view(-1, own_count).unbind())
-        for (start, level), partial in zip(chain.from_iterable(whole), partials, strict=True):
-            counter.push(start, partial, level=level)
-        return self._cut(counter.total())
+        return list(self._sum.total().split_with_sizes([segment.span.count for segment in self.segments]))
+
+    def step(self, gradients: Sequence[Tensor], act: Act) -> None:
+        """See Placed."""
+        act(self.segments, gradients)
+        self.refresh()
+
+    def drop(self) -> None:
+        """Nothing to do."""
 
     def refresh(self) -> None:
         """See Placed."""
-        self._world.gather_into(self._weights, self._own, counts=self._counts)
+        self.sharers.gather_into(self._weights, self._own, counts=[stop - start for start, stop in self._slices])
 
-    def _cut(self, own: Tensor) -> list[Tensor]:
-        return list(own.split_with_sizes([segment.span.count for segment in self.segments]))
+
+class SliceSum:
+    """The sum of a step's gradients, of which every rank gets a slice: sent once, when all micro-batches are done.
+
+    `counts` says how many values of a flat gradient each rank gets. A rank takes a contiguous range of micro-batches.
+    """
+
+    def __init__(self, counts: Sequence[int], *, world: World, order: Sum, micro_batches: int) -> None:
+        self._counts, self._world = list(counts), world
+        self._ranges = contiguous_ranges(micro_batches, world.size)
+        self.micro_steps = [MicroStep(k, index) for k, index in enumerate(range(*self._ranges[world.rank]))]
+        self._sum: BinaryCounter[Tensor] | RunningSum = (
+            BinaryCounter(Tensor.add_) if order is Sum.CANONICAL else RunningSum()
+        )
+
+    def push(self, index: int, gradient: Tensor) -> None:
+        """Add the flat gradient of this rank's next micro-batch, which is written over."""
+        self._sum.push(index, gradient)
+
+    def total(self) -> Tensor:
+        """This rank's slice of the sum; all ranks call it together."""
+        if isinstance(self._sum, RunningSum):
+            total = self._sum.total()
+            self._world.add_floats(total)
+            return total.split_with_sizes(self._counts)[self._world.rank]
+        if self._world.size == 1:
+            return self._sum.total()
+        partials = [subtree.value.split_with_sizes(self._counts) for subtree in self._sum.subtrees]
+        self._sum.subtrees.clear()
+        return add_partials(
+            [part for rank in range(self._world.size) for part in (partial[rank] for partial in partials)],
+            ranges=self._ranges,
+            counts=self._counts,
+            world=self._world,
+        )
+
+
+def add_partials(
+    partials: Sequence[Tensor], *, ranges: Sequence[tuple[int, int]], counts: Sequence[int], world: World
+) -> Tensor:
+    """Exchange sums over whole subtrees of the ranks' `ranges` of micro-batches, and add them canonically.
+
+    `partials` are for rank 0, by subtree, then for rank 1; rank r gets `counts[r]` values of each.
+    """
+    whole = [whole_subtrees(*indices) for indices in ranges]
+    own_count = counts[world.rank]
+    received = world.exchange(
+        torch.cat(list(partials)),
+        sent=[count * len(whole[world.rank]) for count in counts],
+        received=[own_count * len(subtrees) for subtrees in whole],
+    )
+    counter: BinaryCounter[Tensor] = BinaryCounter(Tensor.add_)
+    values = received.view(-1, own_count).unbind() if own_count else [received] * sum(map(len, whole))
+    for (start, level), value in zip(chain.from_iterable(whole), values, strict=True):
+        counter.push(start, value, level=level)
+    return counter.total()
 
 
 class RunningSum:

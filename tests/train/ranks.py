@@ -48,6 +48,7 @@ class Cut:
 
     text: str
     count: int
+    rank: int = 0
 
 
 @dataclass
@@ -69,7 +70,7 @@ def run_ranks(
 ) -> Ended:
     """Run a verb, once for each of `runs`, on `world_size` ranks.
 
-    `kill` (rank, step) sends SIGKILL to a rank when it has finished a step; `cut` applies to rank 0.
+    `kill` (rank, step) sends SIGKILL to a rank when it has finished a step.
     """
     notes.mkdir(parents=True, exist_ok=True)
     for old in notes.glob("rank*.json"):
@@ -77,7 +78,9 @@ def run_ranks(
     verbs = [Verb(verb, [str(argument) for argument in arguments], _free_port()) for arguments in runs]
     context = _context()
     processes = [
-        context.Process(target=_be_rank, args=(rank, world_size, verbs, notes, cut if rank == 0 else None))
+        context.Process(
+            target=_be_rank, args=(rank, world_size, verbs, notes, cut if cut and rank == cut.rank else None)
+        )
         for rank in range(world_size)
     ]
     for process in processes:
@@ -127,7 +130,7 @@ def _be_rank(rank: int, world_size: int, verbs: Sequence[Verb], notes: Path, cut
     with (notes / f"rank{rank}.log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    if cut:
+    if cut and cut.rank == rank:
         _arm(cut)
     for verb in verbs:
         os.environ["MASTER_PORT"] = str(verb.port)

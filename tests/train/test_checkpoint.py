@@ -8,19 +8,8 @@ from torch import Tensor
 
 from core.errors import DataError, RetryError
 from core.merkle import chunk_root, named_root
-from train.checkpoint import (
-    Checkpoint,
-    Position,
-    begin_generation,
-    fill_weights,
-    list_checkpoints,
-    open_checkpoint,
-    read_moments,
-    remove,
-    save,
-    state_root,
-    sweep,
-)
+from train.checkpoint import fill_weights, read_moments, save, state_root
+from train.store import Checkpoint, Position, begin_generation, list_checkpoints, open_checkpoint, remove, sweep
 
 
 def tensors() -> dict[str, Tensor]:

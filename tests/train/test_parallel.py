@@ -8,12 +8,20 @@ import torch
 
 from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, result_of
-from train.parallel import interleaved, row_span
+from train.fsdp2 import interleaved, row_span
 from train.placed import MicroStep, Span
 from train.run import main
 
 WORLD_SIZES = (1, 2, 3, 4)
-PLACEMENTS = ("zero1", "fsdp2")
+PLACEMENTS = {
+    "replicated": (),
+    "zero1": (),
+    "fsdp2": (),
+    "fsdp2 kept": ("train.is_resharded=false",),
+    "hsdp": (),
+    "hsdp 1": ("train.node_ranks=1",),
+    "hsdp 2": ("train.node_ranks=2",),
+}
 # Everything that may enter a step at once, with a number of micro-batches that fills no tree.
 RICH = (
     *("train.micro_batches=5", "train.optimizer=muon", "train.schedule=wsd", "train.decay_steps=2"),
@@ -33,15 +41,20 @@ def results(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[Key, R
     found: dict[Key, Result] = {}
     for world_size in WORLD_SIZES:
         keys = [(world_size, *rest) for rest in product(PLACEMENTS, VARIANTS)]
-        runs = [tiny.arguments(_out(root, key), f"train.placement={key[1]}", *VARIANTS[key[2]], *SHORT) for key in keys]
+        runs = [tiny.arguments(_out(root, key), *placed(key[1]), *VARIANTS[key[2]], *SHORT) for key in keys]
         ended = run_ranks(world_size, main, runs, notes=root / f"notes-{world_size}")
         assert ended.exit_codes == [0] * world_size, ended.messages
         found |= {key: result_of(_out(root, key)) for key in keys}
     return found
 
 
+def placed(name: str) -> tuple[str, ...]:
+    """The overrides of a placement."""
+    return (f"train.placement={name.split()[0]}", *PLACEMENTS[name])
+
+
 def _out(root: Path, key: Key) -> Path:
-    return root / "-".join(map(str, key))
+    return root / "-".join(map(str, key)).replace(" ", "-")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -102,5 +115,6 @@ def test_rows_are_cut_as_torch_cuts_them() -> None:
 
 
 def test_ranks_beyond_the_last_micro_batch_compute_a_dummy() -> None:
-    assert interleaved(5, rank=1, world_size=3) == [MicroStep(0, 1), MicroStep(1, 4)]
-    assert interleaved(5, rank=2, world_size=3) == [MicroStep(0, 2), MicroStep(1, 4, is_dummy=True)]
+    assert interleaved(range(5), rank=1, world_size=3) == [MicroStep(0, 1), MicroStep(1, 4)]
+    assert interleaved(range(5), rank=2, world_size=3) == [MicroStep(0, 2), MicroStep(1, 4, is_dummy=True)]
+    assert interleaved(range(6, 8), rank=2, world_size=3) == [MicroStep(0, 7, is_dummy=True)]

@@ -43,16 +43,18 @@ def test_the_reason_says_why_it_is_not_the_newest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "is_finished", "removed"),
+    ("steps", "newest", "removed"),
     [
-        ([], False, []),
-        ([2], False, []),
-        ([2, 4], False, []),
-        ([2, 4, 6], False, [2]),
-        ([4, 8, 10, 12], False, []),
-        ([4, 6, 8, 10], False, [6]),
-        ([4, 8, 10, 12], True, [10]),
+        ([], 2, []),
+        ([2], 2, []),
+        ([2, 4], 2, []),
+        ([2, 4, 6], 2, [2]),
+        ([2, 6, 10], 1, [2, 6]),
+        ([2, 6, 10], 3, []),
+        ([4, 8, 10, 12], 2, []),
+        ([4, 6, 8, 10], 2, [6]),
+        ([4, 8, 10, 12], 0, [10]),
     ],
 )
-def test_superfluous(steps: list[int], is_finished: bool, removed: list[int]) -> None:
-    assert superfluous(steps, is_kept=is_kept, is_finished=is_finished) == removed
+def test_superfluous(steps: list[int], newest: int, removed: list[int]) -> None:
+    assert superfluous(steps, is_kept=is_kept, newest=newest) == removed

@@ -1,0 +1,91 @@
+"""The doctor's machinery sees kernels that vary, and a run whose kernels vary does not start."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.errors import ConfigError
+from tests.train.ranks import call
+from train import selftests
+from train.cases import kernels_of
+from train.placed import Segment
+from train.recipe import Recipe, read_recipe
+from train.selftests import (
+    Kernel,
+    check_at_start,
+    control_findings,
+    findings_of,
+    fused_adamw,
+    keeps_slices,
+    keeps_threads,
+    layer_norm,
+    repeats,
+    values,
+)
+
+SMALL = ("model.dim=64", "model.n_heads=4", "model.vocab_size=512", "model.ffn_dim=128", "train.micro_batch=2")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return read_recipe("smoke", SMALL)
+
+
+def test_torchs_fused_adamw_is_seen_to_vary_with_slices() -> None:
+    assert not keeps_slices(fused_adamw())
+    assert [finding.verdict for finding in findings_of(fused_adamw()) if "slices" in finding.check] == ["FAIL"]
+
+
+def test_torchs_layer_norm_is_seen_to_vary_with_threads() -> None:
+    assert not keeps_threads(layer_norm())
+    assert [finding.verdict for finding in control_findings()] == ["PASS", "PASS"]
+
+
+def test_a_kernel_that_gives_something_else_each_time_is_seen() -> None:
+    calls = iter(range(1_000_000))
+
+    def drift(operands: Sequence[Tensor]) -> list[Tensor]:
+        return [operands[0] + 1e-6 * next(calls)]
+
+    kernel = Kernel(name="drifting", operands=[values(8, seed=0)], run=drift)
+    assert not repeats(kernel)
+    assert findings_of(kernel)[0].verdict == "FAIL"
+    assert findings_of(replace(kernel, is_required=False))[0].verdict == "NOTE"
+
+
+def test_a_kernel_that_depends_on_where_its_operands_lie_is_seen() -> None:
+    kernel = Kernel(
+        name="by address",
+        operands=[values(64, seed=0)],
+        run=lambda operands: [operands[0] * (1.0 if operands[0].data_ptr() % 64 == 0 else 1.5)],
+    )
+    assert not repeats(kernel)
+
+
+def test_every_kernel_of_a_run_holds_in_the_tiny_profile(recipe: Recipe) -> None:
+    assert call(_failures, recipe) == []
+
+
+def _failures(recipe: Recipe) -> list[str]:
+    found = [finding for kernel in kernels_of(recipe, seq_len=32) for finding in findings_of(kernel)]
+    assert len(found) > 30
+    return [finding.check for finding in found if finding.verdict == "FAIL"]
+
+
+def test_a_run_with_an_optimizer_that_varies_does_not_start(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fused(segment: Segment, gradient: Tensor, rule: object) -> None:
+        weights = torch.nn.Parameter(segment.weights.clone())
+        optimizer = torch.optim.AdamW([weights], lr=1e-3, fused=True)
+        for step in range(1, 5):
+            weights.grad = gradient * (0.37 * step)
+            optimizer.step()
+        segment.weights.copy_(weights.detach())
+
+    check_at_start(recipe)
+    monkeypatch.setattr(selftests, "ELEMENTS_AT_START", 30_003)
+    monkeypatch.setattr(selftests, "adamw", fused)
+    with pytest.raises(ConfigError, match="portable cannot be honoured here: optimizer AdamW: slices failed"):
+        check_at_start(recipe)

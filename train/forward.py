@@ -1,0 +1,65 @@
+"""How a model's forward is run: block by block as it stands, compiled, or computed again for the backward.
+
+Compiling changes bits and is the profile's; computing again does not and is placement. Both are put on a model before
+it is laid out on ranks, and on the methods alone, so fully_shard's hooks stay outside of what is compiled.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from model.transformer import Transformer
+from train.recipe import Recipe
+
+# Where inductor keeps what it compiled; read by it whenever it looks something up.
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+# One: inductor otherwise keeps a pool of processes, which may outlive a run that is killed.
+WORKERS = "TORCHINDUCTOR_COMPILE_THREADS"
+# Its place in a run's folder.
+COMPILED = ".compiled"
+# Said outright, since torch takes other defaults from the environment: nothing is chosen by a clock.
+OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
+    "max_autotune": False,
+    "max_autotune_gemm": False,
+    "coordinate_descent_tuning": False,
+}
+
+
+def new_model(recipe: Recipe) -> Transformer:
+    """The model of a recipe under its profile; its weights are still to be filled."""
+    profile = recipe.profile
+    return Transformer(
+        recipe.model, profile.attention, compute=profile.compute, is_stream_narrow=profile.is_stream_narrow
+    )
+
+
+def run_as_asked(model: Transformer, recipe: Recipe) -> None:
+    """Compile and recompute as the recipe says."""
+    if recipe.profile.is_compiled:
+        compile_parts(model, cache=recipe.run.out_folder / COMPILED)
+    if recipe.train.is_recomputed:
+        recompute_blocks(model)
+
+
+def compile_parts(model: Transformer, *, cache: Path) -> None:
+    """Have each block and the loss compiled at first use, for the one shape that training has.
+
+    All blocks share one compiled graph. What is compiled is kept in `cache`, for this run's next start.
+    """
+    os.environ |= {CACHE: str(cache), WORKERS: "1"}
+    for block in model.blocks:
+        block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=OPTIONS)
+    model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]
+
+
+def recompute_blocks(model: Transformer) -> None:
+    """Keep only each block's input until its backward, and compute the block again then (Chen et al. 2016).
+
+    arXiv:1604.06174, section 4.1. The same operations run again on the same input: no bit changes.
+    """
+    for block in model.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,0 +1,107 @@
+"""Two loops in C for profiles that compile: AdamW's update in one pass, and the limbs of the gradient's norm.
+
+Every operation is an IEEE 754 one, rounded by itself: contraction to fused multiply-adds is off and nothing is
+reordered, so an element gets the same bits in a vector, in the tail behind it, and in any slice. One thread runs them.
+"""
+
+import ctypes
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from core.errors import ConfigError
+from core.profile import compiler_path
+
+# No -ffast-math and no part of it that changes a value: the last two flags only give up errno and exceptions' flags.
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+SOURCE = """
+#include <cmath>
+#include <cstdint>
+
+extern "C" void adamw(int64_t count, float *__restrict weights, const float *__restrict gradient,
+                      float *__restrict exp_avg, float *__restrict exp_avg_sq, float scale, float kept, float share1,
+                      float beta2, float share2, float root_correction2, float eps, float rate) {
+    for (int64_t i = 0; i < count; i++) {
+        float g = gradient[i] * scale;
+        float m = exp_avg[i] + share1 * (g - exp_avg[i]);
+        float v = exp_avg_sq[i] * beta2 + share2 * g * g;
+        exp_avg[i] = m;
+        exp_avg_sq[i] = v;
+        weights[i] = weights[i] * kept - rate * (m / (sqrtf(v) / root_correction2 + eps));
+    }
+}
+
+extern "C" void square_limbs(int64_t count, const float *__restrict gradient, double factor, double upscale,
+                             int64_t *__restrict limbs) {
+    int64_t high = 0, low = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double square = (double)gradient[i] * (double)gradient[i] * factor;
+        double whole = std::floor(square);
+        high += (int64_t)whole;
+        low += (int64_t)std::floor((square - whole) * upscale);
+    }
+    limbs[0] = high;
+    limbs[1] = low;
+}
+"""
+FLOAT, DOUBLE, COUNT, ADDRESS = ctypes.c_float, ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
+
+
+def fused_adamw(
+    weights: Tensor,
+    gradient: Tensor,
+    moments: tuple[Tensor, Tensor],
+    *,
+    scale: float,
+    kept: float,
+    beta1: float,
+    beta2: float,
+    root_correction2: float,
+    eps: float,
+    rate: float,
+) -> None:
+    """Change weights and moments in place; `kept` is what decay leaves of a weight, `rate` that over correction1.
+
+    Tensors are fp32, contiguous and on the CPU.
+    """
+    addresses = [_address(tensor) for tensor in (weights, gradient, *moments)]
+    numbers = (scale, kept, 1 - beta1, beta2, 1 - beta2, root_correction2, eps, rate)
+    _library().adamw(weights.numel(), *addresses, *numbers)
+
+
+def fused_square_limbs(gradient: Tensor, *, factor: float, upscale: float) -> tuple[int, int]:
+    """The same integers as `train.norm.square_limbs` gives for one tensor."""
+    limbs = torch.empty(2, dtype=torch.int64)
+    _library().square_limbs(gradient.numel(), _address(gradient), factor, upscale, limbs.data_ptr())
+    high, low = limbs.tolist()
+    return high, low
+
+
+def _address(tensor: Tensor) -> int:
+    assert tensor.dtype is torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu"
+    return tensor.data_ptr()
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Compile and load, once a process: a fraction of a second."""
+    with TemporaryDirectory() as folder:
+        source, binary = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+        source.write_text(SOURCE, encoding="utf-8")
+        made = subprocess.run(
+            [compiler_path(), *FLAGS, "-o", str(binary), str(source)], capture_output=True, text=True, check=False
+        )
+        if made.returncode:
+            raise ConfigError(
+                f"{compiler_path()} cannot compile the update ({made.stderr.strip()[:200]}); "
+                "mend the compiler, or set profile.is_update_fused=false"
+            )
+        library = ctypes.CDLL(str(binary))
+    library.adamw.argtypes = [COUNT, *[ADDRESS] * 4, *[FLOAT] * 8]
+    library.square_limbs.argtypes = [COUNT, ADDRESS, DOUBLE, DOUBLE, ADDRESS]
+    library.adamw.restype = library.square_limbs.restype = None
+    return library
