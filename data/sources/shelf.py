@@ -85,7 +85,7 @@ class Shelf:
     def take_members(self, archive: Path, item: "SourceConfig", *, patterns: list[str]) -> list[Entry]:
         """Read an archive once, to see that it is sound and has what the recipe names, and copy its evidence."""
         entries = []
-        for name, content in read_members(archive, [*item.read.members, *patterns]):
+        for name, content in read_members(archive, [*item.read.members, *patterns], excluded=item.read.excluded):
             if any(fnmatchcase(name, pattern) for pattern in patterns):
                 target = self._target(f"evidence/{item.name}", name)
                 target.write_bytes(content)
