@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from core.errors import ConfigError
-from data.steps.words import unspaced_letters, words_of
+from data.steps.words import spaced_runs, unspaced_letters, width_of, words_of
 
 EMPTY = "empty"
 BMP = 0xFFFF
@@ -25,7 +25,7 @@ BMP = 0xFFFF
 class FilterConfig:
     """Field `filters` of section `clean`. A fraction of 1 and a minimum of 0 let everything pass.
 
-    min_chars               characters of the text
+    min_chars               characters of the text; a letter of a script without spaces counts as three
     min_words               words of the text
     max_word_chars          characters of the longest word (keys, tables and dumps without spaces have long ones)
     max_symbol_frac         characters that are neither letter, mark, digit, punctuation nor white space
@@ -105,16 +105,20 @@ def words_between_spaces(text: str) -> list[str]:
     return words_of(text) if 2 * unspaced_letters(text) > sum(map(len, words)) else words
 
 
+def longest_word(text: str) -> int:
+    """Characters of the longest word; a sentence of a script without spaces is none, in no text."""
+    return max((len(run) for word in words_between_spaces(text) for run in spaced_runs(word)), default=0)
+
+
 # In the order in which they are asked; the first that drops gives the reason.
 FILTERS: dict[str, Filter] = {
     EMPTY: lambda text, _: not text.strip(),
-    "too_few_chars": lambda text, config: len(text) < config.min_chars,
+    "too_few_chars": lambda text, config: len(text) < config.min_chars and width_of(text) < config.min_chars,
     "too_few_words": lambda text, config: (
         len(text.split()) < config.min_words and len(words_between_spaces(text)) < config.min_words
     ),
     "long_word": lambda text, config: (
-        max(map(len, text.split())) > config.max_word_chars
-        and max(map(len, words_between_spaces(text)), default=0) > config.max_word_chars
+        max(map(len, text.split())) > config.max_word_chars and longest_word(text) > config.max_word_chars
     ),
     "undecoded": lambda text, config: text.count("\ufffd") > config.max_replaced_frac * len(text),
     "symbols": lambda text, config: symbol_frac(text) > config.max_symbol_frac,

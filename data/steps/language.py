@@ -24,6 +24,8 @@ from core.errors import ConfigError
 
 FRACTION_BITS = 16
 UNDETERMINED = "undetermined"
+# Letters above have three bytes and about three times the content.
+WIDE_FROM = "\u2e7f"
 # Vowels and points that stand on letters: of the characters of Tamil a third, and none of them is alphabetic.
 _MARK = re.compile(
     f"[{''.join(char for char in map(chr, range(0x300, 0x2000)) if unicodedata.category(char)[0] == 'M')}]"
@@ -73,7 +75,8 @@ def identify(text: str, config: LanguageConfig) -> str:
     head = text[: config.max_chars]
     letters = sum(map(str.isalpha, head)) + len(_MARK.findall(head))
     visible = len("".join(head.split()))
-    if _weigh(head, letters) < config.min_letters or letters < config.min_letter_frac * visible:
+    more = 2 * sum(char > WIDE_FROM and char.isalpha() for char in head)
+    if letters + more < config.min_letters or letters + more < config.min_letter_frac * (visible + more):
         return UNDETERMINED
     return classify(head)
 
@@ -130,8 +133,3 @@ def _fixed_log1p(count: int) -> int:
     import mpmath
 
     return int(mpmath.nint(mpmath.log1p(count) * (1 << FRACTION_BITS)))
-
-
-def _weigh(text: str, letters: int) -> int:
-    """Letters, those above U+2E7F (three bytes and about three times the content) counted threefold."""
-    return letters + 2 * sum(char > "\u2e7f" and char.isalpha() for char in text)

@@ -5,8 +5,8 @@ lines out of a text and drops pages. FineWeb (Penedo et al. 2024, arXiv:2406.175
 
 Where we differ: C4's list of bad words is not used; sentences are counted by their terminal marks, not by a trained
 splitter; marks of Chinese and Japanese end sentences and lines too; a line of scripts without spaces has as many words
-as letters and is as wide as twice its letters. FineWeb's threshold for repeated lines is the paper's 0.1; datatrove's
-default is 0.01.
+as letters and is as wide as three times its letters. FineWeb's threshold for repeated lines is the paper's 0.1;
+datatrove's default is 0.01.
 """
 
 import re
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from core.errors import ConfigError
 from data.steps.signals import Signals, repeated
-from data.steps.words import unspaced_letters
+from data.steps.words import unspaced_letters, width_of
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _SENTENCE_END = re.compile("[.!?]+[\"'”\u2019)]*(?=\\s|$)|[。\uff01\uff1f\uff0e｡]+")
@@ -107,7 +107,7 @@ def fineweb_reason(signals: Signals, config: FinewebConfig) -> str:
     lines = signals.lines
     if sum(line.rstrip().endswith(_STOPS) for line in lines) < config.min_stop_line_frac * len(lines):
         return "fineweb_stops"
-    widths = map(len, lines) if signals.is_plain else (len(line) + unspaced_letters(line) for line in lines)
+    widths = map(len, lines) if signals.is_plain else map(width_of, lines)
     short = sum(width <= config.short_line_chars for width in widths)
     if short > config.max_short_line_frac * len(lines):
         return "fineweb_short_lines"
