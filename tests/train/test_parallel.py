@@ -22,6 +22,7 @@ PLACEMENTS = {
     "hsdp 1": ("train.node_ranks=1",),
     "hsdp 2": ("train.node_ranks=2",),
 }
+SHARDED = ("zero1", "fsdp2")
 # Everything that may enter a step at once, with a number of micro-batches that fills no tree.
 RICH = (
     *("train.micro_batches=5", "train.optimizer=muon", "train.schedule=wsd", "train.decay_steps=2"),
@@ -79,11 +80,11 @@ def test_plain_all_reduce_changes_with_the_world_size(results: dict[Key, Result]
                 "train.micro_batches=11",
                 *SHORT,
             )
-            for how in PLACEMENTS
+            for how in SHARDED
         }
         ended = run_ranks(world_size, main, list(runs.values()), notes=tmp_path / "notes")
         assert ended.exit_codes == [0] * world_size, ended.messages
-        fast |= {(world_size, how): result_of(tmp_path / f"{world_size}-{how}") for how in PLACEMENTS}
+        fast |= {(world_size, how): result_of(tmp_path / f"{world_size}-{how}") for how in SHARDED}
     canonical = results[1, "zero1", "eleven"].weights
     assert canonical not in {result.weights for result in fast.values()}
     assert fast[1, "zero1"].weights != fast[3, "zero1"].weights
@@ -96,12 +97,16 @@ def test_another_seed_is_another_result(results: dict[Key, Result], tiny: Tiny, 
     assert result_of(tmp_path / "out").weights != results[1, "zero1", "eight"].weights
 
 
-def test_more_ranks_than_micro_batches_are_refused(tiny: Tiny, tmp_path: Path) -> None:
-    runs = [tiny.arguments(tmp_path / "out", "train.micro_batches=2", *SHORT)]
-    ended = run_ranks(3, main, runs, notes=tmp_path / "notes")
-    assert ended.exit_codes == [64] * 3
-    assert ended.messages[0] == "3 ranks, but a step has only train.micro_batches = 2; start at most that many"
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("how", SHARDED)
+def test_ranks_without_work_idle_and_change_nothing(tiny: Tiny, tmp_path: Path, how: str) -> None:
+    for world_size in (1, 3):
+        out = tmp_path / f"{how}-{world_size}"
+        runs = [tiny.arguments(out, f"train.placement={how}", "train.micro_batches=2", *SHORT)]
+        ended = run_ranks(world_size, main, runs, notes=tmp_path / f"notes-{world_size}")
+        assert ended.exit_codes == [0] * world_size, ended.messages
+    assert result_of(tmp_path / f"{how}-1") == result_of(tmp_path / f"{how}-3")
+    said = "".join(path.read_text() for path in (tmp_path / "notes-3").glob("*.log"))
+    assert said.count("warning: 3 ranks were started and 1 rank is idle") == 1
 
 
 def test_rows_are_cut_as_torch_cuts_them() -> None:
