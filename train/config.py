@@ -29,6 +29,15 @@ class Placement(Enum):
     """Every rank holds a shard of everything; weights are gathered block by block."""
     HSDP = "hsdp"
     """Weights in shards inside a node, the same on every node; optimizer state in shards over all ranks."""
+    DEEPSPEED1 = "deepspeed1"
+    DEEPSPEED2 = "deepspeed2"
+    DEEPSPEED3 = "deepspeed3"
+    """DeepSpeed's engine at ZeRO stage 1, 2 or 3."""
+
+    @property
+    def deepspeed_stage(self) -> int:
+        """The ZeRO stage of DeepSpeed's engine, or 0 where it has no part."""
+        return int(self.value.removeprefix("deepspeed")) if self.value.startswith("deepspeed") else 0
 
     @property
     def is_grouped(self) -> bool:
@@ -205,6 +214,8 @@ class TrainConfig:
     is_resharded: bool = placement(True)
     # hsdp: ranks of a node; 0 is as many as the starter says (LOCAL_WORLD_SIZE).
     node_ranks: int = placement(0)
+    # deepspeed1 to 3: optimizer state and update on the host.
+    is_optimizer_offloaded: bool = placement(False)
     # Last, since from here on the name is the field's.
     placement: Placement = placement(Placement.ZERO1)
 
@@ -238,6 +249,11 @@ class TrainConfig:
             raise ConfigError(
                 f"train.node_ranks is {self.node_ranks}, which placement {self.placement.value} has no use for; "
                 "leave it out, or take placement hsdp"
+            )
+        if self.is_optimizer_offloaded and not self.placement.deepspeed_stage:
+            raise ConfigError(
+                f"train.is_optimizer_offloaded is set, but placement {self.placement.value} offloads nothing; "
+                "leave it out, or take placement deepspeed1, deepspeed2 or deepspeed3"
             )
         if not self.is_resharded and self.placement not in (Placement.FSDP2, Placement.HSDP):
             raise ConfigError(

@@ -44,7 +44,7 @@ class Fsdp2:
         self.groups = groups
         self.sharers, self._is_canonical = world, order is Sum.CANONICAL
         self.shapes: Mapping[str, torch.Size] = {name: parameter.shape for name, parameter in model.named_parameters()}
-        units = _units(model)
+        units = units_of(model)
         for unit, _ in units:
             # None is torch's own choice: yes, but for the outermost unit, whose backward follows its forward at once.
             fully_shard(unit, mesh=mesh, reshard_after_forward=None if is_resharded else False)
@@ -208,7 +208,7 @@ def row_span(name: str, shape: torch.Size, *, rank: int, world_size: int) -> Spa
     return Span(name, min(rank * rows, shape[0]) * width, min((rank + 1) * rows, shape[0]) * width)
 
 
-def _units(model: Transformer) -> list[tuple[nn.Module, list[str]]]:
+def units_of(model: Transformer) -> list[tuple[nn.Module, list[str]]]:
     """What is sharded together, with the names of its parameters in fully_shard's order: blocks, then the rest."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     blocks = [(block, [names[parameter] for parameter in block.parameters()]) for block in model.blocks]

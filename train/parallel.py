@@ -4,6 +4,7 @@
     zero1        all weights on every rank, a slice of the optimizer state (zero1.py)
     fsdp2        a shard of everything on every rank (fsdp2.py)
     hsdp         shards inside a node, the same on every node; optimizer state in slices of shards (hsdp.py)
+    deepspeed1   DeepSpeed's engine at ZeRO stage 1; deepspeed2 and deepspeed3 at the others (deepspeed_zero.py)
 
 All give the same bits, because all add the gradients of the micro-batches in the canonical order (canonical.py) and
 everything else is done element by element, or (Muon) on whole matrices.
@@ -23,7 +24,10 @@ from train.zero1 import Zero1
 
 
 def place(model: Transformer, *, world: World, config: TrainConfig) -> Placed:
-    """Lay a model, filled with its weights, out on the ranks."""
+    """Lay a model, filled with its weights, out on the ranks.
+
+    Raises ConfigError if DeepSpeed is asked for and is not installed.
+    """
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     groups = groups_of(shapes, train=config, model=model.config)
     order, count, is_resharded = config.sum, config.micro_batches, config.is_resharded
@@ -33,6 +37,19 @@ def place(model: Transformer, *, world: World, config: TrainConfig) -> Placed:
         return Replicated(model, world=world, groups=groups, order=order, micro_batches=count)
     if config.placement is Placement.HSDP:
         return Hsdp(model, world=world, groups=groups, order=order, micro_batches=count, is_resharded=is_resharded)
+    if config.placement.deepspeed_stage:
+        # What it needs is installed only where it is wanted.
+        from train.deepspeed_zero import DeepSpeedZero
+
+        return DeepSpeedZero(
+            model,
+            stage=config.placement.deepspeed_stage,
+            is_offloaded=config.is_optimizer_offloaded,
+            world=world,
+            groups=groups,
+            order=order,
+            micro_batches=count,
+        )
     mesh = init_device_mesh(world.device, (world.size,))
     return Fsdp2(
         model,
