@@ -9,7 +9,8 @@ email  local part, `@`, domain with a top-level domain; not in the reserved doma
 iban   ISO 13616: country and its length, checked modulo 97
 card   ISO/IEC 7812: 12 to 19 digits with the prefix and length of an issuer, Luhn's check digit
 ip     IPv4 and IPv6 that are globally reachable (RFC 6890): 127.0.0.1 or 2001:db8::1 say nothing of a person;
-       four numbers behind the word version, release or v are a version
+       four numbers behind the word version, release or v are a version; four below 64 are a section if they begin a
+       line, stand before a title in quotes, or the text has a section of three numbers that begins with the same
 phone  E.164 with `+` and an assigned country code; North American (212) 555-0123; any behind a word such as tel or
        电话; bare digits are not enough
 """
@@ -67,6 +68,13 @@ _ISSUERS = re.compile(
 
 _IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\w)")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.\w)")
+# Four numbers below this are far more often the number of a section: one address in 256 is made of such.
+_SMALL = 64
+_SECTION_BEFORE = re.compile(r"(?i)[§第][ \xa0]?$|\b(?:section|sec\.|chapter|clause|annex|abschnitt|kapitel)[ \xa0]$")
+_SHORTER_SECTION = re.compile(r"(?<![\w.])(\d{1,2})\.\d{1,2}\.\d{1,2}(?!\w|\.\d)")
+_LINE_BEFORE = re.compile(r"(?:^|\n)[ \t\xa0•*#-]*$")
+_HEADING_BEHIND = re.compile(r"\.?[ \xa0]+[^\s\d]")
+_TITLE_BEHIND = re.compile('[,:]?[ \xa0][“”"«„「『\u2018\u201a]')
 _VERSION_BEFORE = re.compile(r"(?i)(?:version|release|build|firmware|\bv|\bver|\brev)\.?[ :=]{0,3}$")
 # Not globally reachable: RFC 6890 and its successors, multicast. Own lists: those of Python change with its patches.
 _LOCAL_IPV4 = [
@@ -80,7 +88,8 @@ _LOCAL_IPV4 = [
 _LOCAL_IPV6 = [ipaddress.IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
 
 _SEPARATED = r"(?:[ .\-/]|\)[ .-]?|[ .-]?\()?"
-_E164 = re.compile(rf"(?<![\w+])\+(?:{_SEPARATED}\d){{8,15}}(?!\d|[.,]\d)")
+# A plus with a space behind it, or digits with an exponent or a factor behind them, belong to a calculation.
+_E164 = re.compile(rf"(?<![\w+])\+(?=[\d(])(?:{_SEPARATED}\d){{8,15}}(?!\d|[.,]\d|[A-Za-z]| ?[*^])")
 # Assigned country codes of E.164, by zone.
 _COUNTRY = re.compile(
     r"1|7|2(?:[07]|1[12368]|[2-6]\d|9[01789])|3(?:[0-469]|[578]\d)|4(?:[013-9]|2\d)|5(?:[1-8]|[09]\d)|6(?:[0-6]|[7-9]\d)|8(?:[1246]|[058]\d)"
@@ -139,15 +148,31 @@ def find_cards(text: str) -> Iterator[Span]:
     """Card numbers in groups or in one; digits in groups of their own may follow (the month, the check code)."""
     for one in _CARD.finditer(text):
         for end in sorted((group.end() for group in _GROUP_END.finditer(one[0])), reverse=True):
-            digits = re.sub("[ -]", "", one[0][:end])
-            if _ISSUERS.fullmatch(digits) and passes_luhn(digits):
+            groups = re.split("([ -])", one[0][:end])
+            digits = "".join(groups[::2])
+            if (
+                _is_grouped(groups[::2])
+                and len(set(groups[1::2])) <= 1
+                and _ISSUERS.fullmatch(digits)
+                and passes_luhn(digits)
+            ):
                 yield one.start(), one.start() + end
                 break
 
 
+def _is_grouped(groups: list[str]) -> bool:
+    """Whether digits stand in groups as on a card: fours with a rest, 4-6-5, 4-6-4, or all in one."""
+    lengths = [len(group) for group in groups]
+    return len(lengths) == 1 or lengths in ([4, 6, 5], [4, 6, 4]) or (set(lengths[:-1]) == {4} and lengths[-1] <= 4)
+
+
 def find_addresses(text: str) -> Iterator[Span]:
     """IP addresses that are globally reachable, in the order of the text."""
-    found = [one.span() for one in _IPV4.finditer(text) if _is_public_ipv4(one, text)]
+    public = [one for one in _IPV4.finditer(text) if _is_public_ipv4(one, text)]
+    if any(map(_is_small, public)):
+        numbered = {one[1] for one in _SHORTER_SECTION.finditer(text)}
+        public = [one for one in public if not (_is_small(one) and _is_section(one, text, numbered))]
+    found = [one.span() for one in public]
     found += [one.span() for one in _IPV6.finditer(text) if _is_public_ipv6(one[0])]
     yield from sorted(found)
 
@@ -159,6 +184,21 @@ def _is_public_ipv4(one: re.Match[str], text: str) -> bool:
         return False
     before = text[max(0, one.start() - 12) : one.start()]
     return not any(address in network for network in _LOCAL_IPV4) and not _VERSION_BEFORE.search(before)
+
+
+def _is_small(one: re.Match[str]) -> bool:
+    return all(int(number) < _SMALL for number in one[0].split("."))
+
+
+def _is_section(one: re.Match[str], text: str, numbered: set[str]) -> bool:
+    """Whether four small numbers are those of a section; `numbered` are the first numbers of shorter ones."""
+    before = text[max(0, one.start() - 12) : one.start()]
+    return (
+        one[0].partition(".")[0] in numbered
+        or _SECTION_BEFORE.search(before) is not None
+        or _TITLE_BEHIND.match(text, one.end()) is not None
+        or (_LINE_BEFORE.search(before) is not None and _HEADING_BEHIND.match(text, one.end()) is not None)
+    )
 
 
 def _is_public_ipv6(written: str) -> bool:

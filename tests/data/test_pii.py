@@ -105,3 +105,42 @@ def test_long_runs_cost_no_more_than_their_length() -> None:
         "2001:" * 40_000,
     ):
         mask(run, ALL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "14.3.4.2 Audit\nSee below.", "  • 9.1.12.3. S_FMT\n", "see Secció\xa014.3.4.2, «Auditoria de paquets»",
+        "Section 7.2.5.1 says so.", "参考第\xa06.7.3.1\xa0节", "7.2.5 Text\n\nand more of it in 7.2.5.1, too",
+        "[§ 23.3.6.2]",
+    ],
+)  # fmt: skip
+def test_numbers_of_sections_are_no_addresses(text: str) -> None:
+    assert mask(text, ALL) == (text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from 14.3.4.2 to",
+        "14.3.4.2\n8.8.8.8\n",
+        "7.2.5 Text, host 8.8.8.8",
+        "62.3.3.26 gw 62.3.3.25",
+        "Section 93.184.216.34",
+    ],
+)
+def test_small_numbers_with_nothing_of_a_section_are_addresses(text: str) -> None:
+    assert mask(text, ALL)[1]["ip"] >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # from manuals, and each with an issuer's prefix and Luhn's digit
+        "2 3 0 7 8 1 6 4 0 6 2 8 6 2 0 8", "41 42 43 44 45 46 47 48", "255 500 255 0 0 500 0 0", "459 2010-10-05 03",
+        "2 4096 4096 204800 1", "2345 3456-4567 5678",
+        "41111 1111 1111 111", "4111-1111 1111-1111", "x^2 + 344489984 y + 655360000", "+67108864*x", "+4989123456e5",
+    ],
+)  # fmt: skip
+def test_rows_of_numbers_and_sums_are_no_cards_and_phones(text: str) -> None:
+    assert mask(text, ALL) == (text, {})
