@@ -27,15 +27,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 
 @cache
+def code_files(folder: str) -> dict[str, str]:
+    """SHA-256 of every Python file in a folder and in the folders it may import, by path."""
+    return {
+        path.relative_to(ROOT).as_posix(): hash_file(path)
+        for name in sorted({folder, *MAY_IMPORT[folder]})
+        for path in sorted((ROOT / name).rglob("*.py"))
+    }
+
+
 def code_hash(folder: str) -> str:
     """Hash of every Python file in a folder and in the folders it may import."""
-    return hash_value(
-        {
-            path.relative_to(ROOT).as_posix(): hash_file(path)
-            for name in sorted({folder, *MAY_IMPORT[folder]})
-            for path in sorted((ROOT / name).rglob("*.py"))
-        }
-    )
+    return hash_value(code_files(folder))
 
 
 def check_code_root() -> None:

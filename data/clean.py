@@ -1,102 +1,56 @@
 """Verb clean: raw documents in, document shards out.
 
-Reads section `clean` and the artifact `fetch`. Every raw document is normalized and filtered, of equal texts one is
-kept, and a keyed hash of the text decides whether it is held out. Writes `train/<source>-00000.jsonl` ...,
-`heldout/<source>.jsonl`, `dropped.jsonl` (key, source and reason of every dropped document) and `report.json`.
+Reads sections `clean` and `data` and the artifact `fetch`. Every raw document is normalized and filtered, of equal
+texts one is kept, and a keyed hash of the text decides whether it is held out. Writes `train/<source>-00000.jsonl` ...,
+`heldout/<source>.jsonl`, `dropped.jsonl` (key, source and reason of every dropped document), with
+`data.keep_dropped` also `dropped/<source>.jsonl` with their texts, and `report.json`.
 
-Nothing depends on the order of reading or on the number of workers: a document is decided on by its text alone, of
-equal texts the first by (source in the recipe's order, origin) survives, and what is written is sorted by key. What
-came in is counted where it is read, what goes out in the written files, and the two must agree.
+The work is a row of phases (data/cleaning/), each a step of data.engine whose tasks read what the phases before have
+written below `.work`. No phase holds the corpus: what grows with it in memory is one of `clean.shards` buckets at most,
+and what data/cleaning/near.py says of near-duplicates. Finished tasks are kept when a run is killed.
 
-The corpus is held in memory; one that does not fit needs an external sort by key here.
+Nothing depends on the order of reading, on the number of workers, of parts or of buckets: a document is decided on by
+its text alone, of equal texts the first by (source in the order of precedence, origin) survives, and what is written is
+sorted by key. What came in is counted where it is read, what goes out in the written files, and all steps must agree.
 """
 
+import json
+import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from core.artifact import Facts, build, current, plan
+from core.artifact import WITNESS, Facts, build, current, plan, verify_files
 from core.cli import recipe_and_overrides
-from core.config import RunConfig, identity, load, placement
-from core.errors import ConfigError
+from core.config import RunConfig, identity, load
+from core.durable import sync_file, sync_folder, write_durably
+from core.errors import RetryError
 from core.hashing import canonical_json
-from core.progress import Progress
-from core.seeds import derive_seed
-from data.documents import Document, key_of, line_of, write_documents
-from data.reading.extract import Raw, open_members, raw_documents
-from data.report import DROPPED, HELDOUT, TRAIN, Balance, BenchmarkCounts, count_written, write_report
+from data.cleanconfig import CleanConfig
+from data.cleaning.contamination import SearchBenchmarks, WeighEvidence, read_report
+from data.cleaning.judge import Judge, buckets_for, parts_of
+from data.cleaning.near import ChooseSurvivors, VerifyPairs, WriteBands
+from data.cleaning.publish import DROPPED_TEXTS, ListDropped, WriteSource
+from data.cleaning.repeated import CollectParts, FindRepeated, TakeOutLines
+from data.cleaning.settle import Settle
+from data.engine import NO_SPACE, Step, run_tasks
+from data.engineconfig import EngineConfig, Executor
+from data.report import DROPPED, HELDOUT, REPORT, TRAIN, Balance, Sieve, add_counts, checked_report
 from data.sources.fetch import Source, open_sources
-from data.steps.decontaminate import DecontaminationConfig, find_contaminated, read_benchmark
-from data.steps.filters import FilterConfig, drop_reason
-from data.steps.fuzzy import near_duplicates
-from data.steps.gopher import QualityConfig, RepetitionConfig, quality_reason, repetition_reason
-from data.steps.language import LanguageConfig, identify, language_reason, model_version
-from data.steps.lines import LinesConfig, without_repeated
-from data.steps.minhash import FuzzyConfig
-from data.steps.normalize import normalize
-from data.steps.pii import MaskConfig, count_placeholders, mask
-from data.steps.signals import Signals
-from data.steps.web import C4Config, FinewebConfig, c4_lines, fineweb_reason
-from data.workers import mapping
+from data.steps.decontaminate import read_benchmark
+from data.steps.language import model_version
+from data.steps.repair import repairer_version
 
 STAGE = "clean"
-DUPLICATE = "duplicate"
-NEAR_DUPLICATE = "near_duplicate"
-
-Found = tuple[str, Raw]
-
-
-@dataclass(kw_only=True, slots=True)
-class CleanConfig:
-    """Section `clean`.
-
-    heldout_permille  how many of 1000 documents are held out, on average; the seed decides which
-    shard_documents, shard_bytes  a training shard is closed before it would hold more than either
-    """
-
-    seed: int
-    heldout_permille: int
-    filters: FilterConfig = field(default_factory=FilterConfig)
-    mask: MaskConfig = field(default_factory=MaskConfig)
-    c4: C4Config = field(default_factory=C4Config)
-    repetition: RepetitionConfig = field(default_factory=RepetitionConfig)
-    quality: QualityConfig = field(default_factory=QualityConfig)
-    fineweb: FinewebConfig = field(default_factory=FinewebConfig)
-    language: LanguageConfig = field(default_factory=LanguageConfig)
-    lines: LinesConfig = field(default_factory=LinesConfig)
-    fuzzy: FuzzyConfig = field(default_factory=FuzzyConfig)
-    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
-    shard_documents: int = 10_000
-    shard_bytes: int = 64 << 20
-    workers: int = placement(1)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.heldout_permille < 1000:
-            raise ConfigError(f"clean.heldout_permille is {self.heldout_permille}; give 0 to 999")
-        for name in ("shard_documents", "shard_bytes", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"clean.{name} is {getattr(self, name)}; give at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A document as it would be written, and why it is dropped (empty: it is not).
-
-    found_bytes, normalized_bytes  UTF-8 of the text as found, and of its normal form before any other change
-    masked    how many placeholders of each kind stand for personal data
-    language  of a document that is not dropped before, where languages are told apart
-    twin      the key of the document that stays for a near-duplicate
-    """
-
-    document: Document
-    found_bytes: int
-    normalized_bytes: int
-    reason: str
-    masked: dict[str, int]
-    language: str = ""
-    twin: str = ""
+WORK = ".work"
+# Starting processes takes seconds; a phase over less than this is done sooner without them.
+SMALL_BYTES = 64 << 20
+# Whose versions may change what is written, beside Python's tables of Unicode.
+LIBRARIES = ("ftfy", "numpy", "py3langid", "pyarrow", "resiliparse", "xxhash")
 
 
 def main(arguments: list[str]) -> None:
@@ -104,220 +58,213 @@ def main(arguments: list[str]) -> None:
     recipe, overrides = recipe_and_overrides(arguments, "python -m data clean")
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "clean", CleanConfig, overrides)
+    engine = load(recipe, "data", EngineConfig, overrides)
     fetched = current(run.inputs_folder, "fetch")
-    decided = identity(config) | ({"language_model": model_version()} if config.language.expected else {})
+    verify_files(fetched)
+    decided = identity(config)
+    decided |= {"language_model": model_version()} if config.language.expected else {}
+    decided |= {"repairer": repairer_version()} if config.repair.is_on else {}
+    decided |= {"keep_dropped": True} if engine.keep_dropped else {}
     wanted = plan(STAGE, folder="data", out=run.out_folder, config=decided, inputs={"fetch": fetched})
-    artifact = build(wanted, partial(write, fetched=fetched.folder, config=config))
+    act = partial(write, fetched=fetched.folder, config=config, engine=engine, key=wanted.key)
+    try:
+        artifact = build(wanted, act, is_resumable=True)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise RetryError(f"no space is left in {run.out_folder}; free some and run it again") from error
+        raise
     sys.stdout.write(f"{artifact.folder}\n")
 
 
-def write(aside: Path, *, fetched: Path, config: CleanConfig) -> Facts:
-    """Fill the artifact's folder and return its facts. Raises DataError if a source has nothing left."""
-    sources = open_sources(fetched)
-    order = [source.name for source in sources]
-    check_inputs(config, order)
-    found = [(source.name, raw) for source in sources for raw in read_source(source)]
-    settled = settle(judge_all(found, config), order=order)
-    if config.lines.is_on:
-        settled = settle(take_out_lines(settled, order=order, config=config), order=order)
-    if config.fuzzy.is_on:
-        settled = drop_near_duplicates(settled, order=order, config=config)
-    settled, benchmarks = drop_contaminated(settled, config)
-    for name in order:
-        kept = [one.document for one in settled if one.document.source == name and not one.reason]
-        write_source(aside, kept, source=name, config=config)
-    write_dropped(aside / DROPPED, [one for one in settled if one.reason])
-    balances = balance(aside, order=order, found=found, settled=settled)
-    return write_report(aside, balances, benchmarks=benchmarks)
+def write(aside: Path, *, fetched: Path, config: CleanConfig, engine: EngineConfig, key: str) -> Facts:
+    """Fill the artifact's folder and return its facts. `key` is the artifact's: work of another one is done again.
+
+    Raises DataError if a source has nothing left.
+    """
+    sources = open_sources(fetched.absolute())
+    check_inputs(config, [source.name for source in sources])
+    work = Work(aside / WORK, key, engine)
+    facts = work.finished
+    if facts is None:
+        results = run_phases(work, sources, config)
+        report, facts = results.report(config)
+        assemble(aside, results)
+        write_durably(aside / REPORT, canonical_json(report))
+        work.finish(facts)
+    shutil.rmtree(work.folder)
+    return facts
 
 
-def check_inputs(config: CleanConfig, order: list[str]) -> None:
-    """Refuse languages for a source that does not exist, and evaluation sets that are not there, before the work."""
+def check_inputs(config: CleanConfig, sources: list[str]) -> None:
+    """Refuse sources that do not exist, and evaluation sets and lists that are not there, before the work."""
+    config.check_sources(sources)
+    config.taken_down.keys()
     for benchmark in config.decontamination.benchmarks:
         read_benchmark(benchmark, config.decontamination)
-    strange = sorted(config.language.expected.keys() - set(order))
-    if strange:
-        raise ConfigError(
-            f"clean.language.expected has {strange[0]}, which is no source; the sources are {', '.join(order)}"
-        )
 
 
-def balance(aside: Path, *, order: list[str], found: list[Found], settled: list[Judged]) -> dict[str, Balance]:
-    """Count what came in where it was read, and what went out in the written files."""
-    balances = {name: Balance() for name in order}
-    for source, raw in found:
-        balances[source].came_in.add(len(encode(raw.text)))
-    for one in settled:
-        size = len(one.document.text.encode())
-        mine = balances[one.document.source]
-        mine.normalized_away_bytes += one.found_bytes - one.normalized_bytes
-        mine.edited_away_bytes += one.normalized_bytes - size
-        mine.dropped.bytes += size if one.reason else 0
-        mine.masked.update({} if one.reason else one.masked)
-        mine.languages.update([] if one.reason or not one.language else [one.language])
-    count_written(aside, balances)
-    return balances
+@dataclass(slots=True)
+class Work:
+    """Runs phases one after another, each in a folder of its own, and remembers when all is done."""
+
+    folder: Path
+    identity: str
+    engine: EngineConfig
+    phases: int = 0
+
+    def do(self, step: Step, *, tasks: int, small: Iterable[Path] | None = None) -> list[Path]:
+        """Run a phase and return the folders of its tasks; of a phase that costs little, `small` says what it reads."""
+        self.phases += 1
+        engine = self.engine
+        if tasks == 1 or (small is not None and _size(small) < SMALL_BYTES):
+            engine = replace(engine, executor=Executor.LOCAL, workers=1)
+        folder = self.folder / f"{self.phases:02d}-{step.name.replace(' ', '-')}"
+        return run_tasks(step, tasks=tasks, folder=folder, identity=self.identity, engine=engine)
+
+    @property
+    def finished(self) -> Facts | None:
+        """The facts, if all was done and put into its place before."""
+        if not self._note.exists():
+            return None
+        note = json.loads(self._note.read_bytes())
+        return note["facts"] if note["identity"] == self.identity else None
+
+    def finish(self, facts: Facts) -> None:
+        """Remember that all is done: from now on the work is not needed, and a run that is killed does not redo it."""
+        self._note.parent.mkdir(exist_ok=True)
+        write_durably(self._note, canonical_json({"identity": self.identity, "facts": facts}))
+
+    @property
+    def _note(self) -> Path:
+        return self.folder.parent / WITNESS / "clean.json"
 
 
-def encode(text: str) -> bytes:
-    """UTF-8, lone surrogates included."""
-    return text.encode("utf-8", errors="surrogatepass")
+def _size(folders: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for folder in folders for path in folder.iterdir() if path.is_file())
 
 
-def read_source(source: Source) -> Iterator[Raw]:
-    """Every raw document of a source."""
-    for name, path in source.files:
-        if source.is_archive:
-            for member, stream in open_members(path, source.read):
-                yield from raw_documents(stream, name=member, read=source.read)
-        else:
-            with path.open("rb") as stream:
-                yield from raw_documents(stream, name=name, read=source.read)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What the phases leave: the folders of those that count, of the written sources, and of the lists of the dropped.
+
+    sources  in the recipe's order
+    """
+
+    sources: list[str]
+    counted: list[Path]
+    written: list[Path]
+    listed: list[Path]
+    weighed: list[Path]
+
+    def report(self, config: CleanConfig) -> tuple[dict[str, Any], Facts]:
+        """The report and the artifact's facts. Raises what data.report.Balance.check does."""
+        balances = {name: Balance() for name in self.sources}
+        add_counts([*self.counted, *self.written, *self.listed], balances)
+        report, facts = checked_report(balances)
+        report["benchmarks"] = read_report(self.weighed)
+        report["versions"] = {"python": ".".join(map(str, sys.version_info[:2]))}
+        report["versions"] |= {name: version(name) for name in LIBRARIES}
+        if config.taken_down.is_on:
+            report["taken_down"] = {"listed": len(config.taken_down.keys()), "sha256": config.taken_down.sha256}
+        return report, facts
 
 
-def judge(found: Found, *, config: CleanConfig) -> Judged:
-    """Bring one raw document of a source into the form in which it would be written, and decide on it by its text."""
-    source, raw = found
-    normal = normalize(raw.text)
-    text, masked = mask(normal, config.mask)
-    reason, language = raw.problem, ""
-    if not reason and config.c4.is_on:
-        text, reason = c4_lines(text, config.c4)
-        text = normalize(text)
-    reason = reason or drop_reason(text, config.filters) or rule_reason(Signals(text), config)
-    if not reason and config.language.expected:
-        language = identify(text, config.language)
-        reason = language_reason(language, source=source, config=config.language)
-    return Judged(
-        document=Document(key_of(text), source, text, normalize(raw.origin)),
-        found_bytes=len(encode(raw.text)),
-        normalized_bytes=len(normal.encode()),
-        reason=reason,
-        masked=masked,
-        language=language,
+def run_phases(work: Work, sources: list[Source], config: CleanConfig) -> Results:
+    """Run the phases that the configuration asks for."""
+    names = [source.name for source in sources]
+    order, buckets, is_text_kept = config.precedence(names), buckets_for(sources, config), work.engine.keep_dropped
+    parts = parts_of(sources, part_bytes=config.part_bytes)
+    judge = Judge(sources=sources, parts=parts, config=config, buckets=buckets, is_text_kept=is_text_kept)
+    judged = work.do(judge, tasks=len(parts))
+    settle = Settle(sieve=Sieve.EXACT, inputs=judged, settled=[], order=order, is_text_kept=is_text_kept)
+    settled = work.do(settle, tasks=buckets, small=judged)
+    counted = [*judged, *settled]
+    if config.lines.is_on:
+        shortened, settled = take_out_lines(work, settled, order=order, config=config)
+        counted += [*shortened, *settled]
+    twins = drop_near(work, settled, order=order, config=config) if config.fuzzy.is_on else []
+    is_searched = bool(config.decontamination.benchmarks)
+    weighed = drop_contaminated(work, settled, twins, order=order, config=config) if is_searched else []
+    write_source = WriteSource(
+        settled=settled,
+        twins=twins,
+        contaminated=weighed,
+        sources=names,
+        order=order,
+        config=config,
+        is_text_kept=is_text_kept,
     )
+    written = work.do(write_source, tasks=len(names), small=settled)
+    drop = ListDropped(settled=settled, written=written, order=order, is_text_kept=is_text_kept)
+    listed = work.do(drop, tasks=buckets, small=settled)
+    return Results(sources=names, counted=counted, written=written, listed=listed, weighed=weighed)
 
 
-def rule_reason(signals: Signals, config: CleanConfig) -> str:
-    """Why the rules that are on drop a text; empty if they do not. What one measures the others use."""
-    reason = repetition_reason(signals, config.repetition) if config.repetition.is_on else ""
-    reason = reason or (quality_reason(signals, config.quality) if config.quality.is_on else "")
-    return reason or (fineweb_reason(signals, config.fineweb) if config.fineweb.is_on else "")
+def take_out_lines(
+    work: Work, settled: list[Path], *, order: list[str], config: CleanConfig
+) -> tuple[list[Path], list[Path]]:
+    """The folders of the rows without what many documents share, and of these settled again."""
+    buckets, is_text_kept = len(settled), work.engine.keep_dropped
+    collected = work.do(CollectParts(settled=settled, order=order, config=config.lines, buckets=buckets), tasks=buckets)
+    losses = work.do(
+        FindRepeated(collected=collected, config=config.lines, buckets=buckets), tasks=buckets, small=collected
+    )
+    take_out = TakeOutLines(
+        settled=settled, losses=losses, order=order, config=config, buckets=buckets, is_text_kept=is_text_kept
+    )
+    shortened = work.do(take_out, tasks=buckets)
+    again = Settle(sieve=Sieve.EXACT_AGAIN, inputs=shortened, settled=settled, order=order, is_text_kept=is_text_kept)
+    return shortened, work.do(again, tasks=buckets, small=shortened)
 
 
-def judge_all(found: list[Found], config: CleanConfig) -> list[Judged]:
-    """Judge every raw document, in as many processes as asked for."""
-    progress = Progress("clean", total=len(found), unit="documents")
-    act = partial(judge, config=config)
-    judged = []
-    with mapping(config.workers) as mapped:
-        for one in mapped(act, found):
-            judged.append(one)
-            progress.advance()
-    return judged
+def drop_near(work: Work, settled: list[Path], *, order: list[str], config: CleanConfig) -> list[Path]:
+    """The folder that says of every near-duplicate that goes what stays for it."""
+    write_bands = WriteBands(settled=settled, order=order, config=config.fuzzy, buckets=len(settled))
+    banded = work.do(write_bands, tasks=len(settled))
+    verified = work.do(VerifyPairs(banded=banded, config=config.fuzzy), tasks=len(settled))
+    return work.do(ChooseSurvivors(verified=verified, buckets=len(settled)), tasks=1)
 
 
-def settle(judged: Iterable[Judged], *, order: list[str]) -> list[Judged]:
-    """Drop all but the first of equal texts, by (source in `order`, origin); sorted by key."""
-    rank = {name: index for index, name in enumerate(order)}
-
-    def precedence(one: Judged) -> tuple[str, int, str, str]:
-        return one.document.key, rank[one.document.source], one.document.origin, one.reason
-
-    settled, last_kept = [], ""
-    for one in sorted(judged, key=precedence):
-        if one.reason or one.document.key != last_kept:
-            settled.append(one)
-            last_kept = last_kept if one.reason else one.document.key
-        else:
-            settled.append(replace(one, reason=DUPLICATE))
-    return settled
+def drop_contaminated(
+    work: Work, settled: list[Path], twins: list[Path], *, order: list[str], config: CleanConfig
+) -> list[Path]:
+    """The folder that says which documents hold text of evaluation sets."""
+    search = SearchBenchmarks(settled=settled, twins=twins, order=order, config=config.decontamination)
+    searched = work.do(search, tasks=len(settled))
+    weigh = WeighEvidence(searched=searched, config=config.decontamination, buckets=len(settled))
+    return work.do(weigh, tasks=1)
 
 
-def take_out_lines(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:
-    """Take out of documents that stay what stands in many, as `lines` says, and ask the filters again."""
-    kept = [one.document for one in settled if not one.reason]
-    changed = without_repeated(kept, order=order, config=config.lines)
-    return [
-        shortened(one, changed[one.document.key], config) if not one.reason and one.document.key in changed else one
-        for one in settled
-    ]
+def assemble(aside: Path, results: Results) -> None:
+    """Put what the phases wrote into its place, whatever a killed run left there."""
+    for name in (TRAIN, HELDOUT, DROPPED_TEXTS):
+        shutil.rmtree(aside / name, ignore_errors=True)
+    for name in (TRAIN, HELDOUT):
+        (aside / name).mkdir()
+        for folder in results.written:
+            for path in (folder / name).iterdir():
+                _link(path, aside / name / path.name)
+        sync_folder(aside / name)
+    _join((folder / DROPPED for folder in results.listed), aside / DROPPED)
+    if (results.listed[0] / DROPPED_TEXTS).exists():
+        (aside / DROPPED_TEXTS).mkdir()
+        for source in results.sources:
+            name = f"{source}.jsonl"
+            _join((folder / DROPPED_TEXTS / name for folder in results.listed), aside / DROPPED_TEXTS / name)
 
 
-def shortened(one: Judged, text: str, config: CleanConfig) -> Judged:
-    """A document with less text, and so with another key; what the filters now drop is dropped as it was before."""
-    text = normalize(text)
-    reason = drop_reason(text, config.filters) or rule_reason(Signals(text), config)
-    if reason:
-        return replace(one, reason=reason)
-    document = replace(one.document, key=key_of(text), text=text)
-    return replace(one, document=document, masked=count_placeholders(text, one.masked))
+def _link(path: Path, target: Path) -> None:
+    """Give a file a second name, so that the task that wrote it stays whole; a copy where disks know no such names."""
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, target)
+        sync_file(target)
 
 
-def drop_near_duplicates(settled: list[Judged], *, order: list[str], config: CleanConfig) -> list[Judged]:
-    """Drop near-duplicates of documents that stay, as `fuzzy` says."""
-    kept = [one.document for one in settled if not one.reason]
-    twins = near_duplicates(kept, order=order, config=config.fuzzy, workers=config.workers)
-    return [
-        replace(one, reason=NEAR_DUPLICATE, twin=twins[one.document.key])
-        if not one.reason and one.document.key in twins
-        else one
-        for one in settled
-    ]
-
-
-def drop_contaminated(settled: list[Judged], config: CleanConfig) -> tuple[list[Judged], BenchmarkCounts]:
-    """Drop what holds text of evaluation sets, as `decontamination` says; with counts by benchmark."""
-    if not config.decontamination.benchmarks:
-        return settled, {}
-    kept = [one.document for one in settled if not one.reason]
-    found = find_contaminated(kept, config=config.decontamination, workers=config.workers)
-    return [
-        replace(one, reason=f"contaminated_{found.dropped[one.document.key]}")
-        if not one.reason and one.document.key in found.dropped
-        else one
-        for one in settled
-    ], found.report
-
-
-def is_heldout(key: str, *, seed: int, permille: int) -> bool:
-    """Whether a document is held out: a pure function of its key and the seed."""
-    return derive_seed(seed, "heldout", key) % 1000 < permille
-
-
-def write_source(aside: Path, documents: list[Document], *, source: str, config: CleanConfig) -> None:
-    """Write the training shards and the held-out documents of a source; `documents` are sorted by key."""
-    held: list[Document] = []
-    train: list[Document] = []
-    for document in documents:
-        is_held = is_heldout(document.key, seed=config.seed, permille=config.heldout_permille)
-        (held if is_held else train).append(document)
-    (aside / HELDOUT).mkdir(exist_ok=True)
-    (aside / TRAIN).mkdir(exist_ok=True)
-    write_documents(aside / HELDOUT / f"{source}.jsonl", held)
-    for index, shard in enumerate(shards(train, config)):
-        write_documents(aside / TRAIN / f"{source}-{index:05d}.jsonl", shard)
-
-
-def shards(documents: list[Document], config: CleanConfig) -> Iterator[list[Document]]:
-    """Cut documents into shards; at least one, and a document larger than a shard has its own."""
-    shard: list[Document] = []
-    size = 0
-    for document in documents:
-        length = len(line_of(document))
-        if shard and (len(shard) == config.shard_documents or size + length > config.shard_bytes):
-            yield shard
-            shard, size = [], 0
-        shard.append(document)
-        size += length
-    yield shard
-
-
-def write_dropped(path: Path, dropped: list[Judged]) -> None:
-    """Write key, source and reason of every dropped document; for a near-duplicate also the key of what stays."""
-    rows = [
-        {"key": one.document.key, "source": one.document.source, "reason": one.reason}
-        | ({"twin": one.twin} if one.twin else {})
-        for one in dropped
-    ]
-    path.write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
+def _join(paths: Iterable[Path], target: Path) -> None:
+    with target.open("wb") as joined:
+        for path in paths:
+            with path.open("rb") as stream:
+                shutil.copyfileobj(stream, joined)
+    sync_file(target)

@@ -7,6 +7,7 @@ epoch.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.hashing import hash_value, sha256_hex
+from data.corpus.tombstones import refuse_redacted
+from data.limits import check_run
 from data.order import FORMAT, StepShape, order_of, vectors
 from data.shards import TokenStream, verify_shard
 
@@ -32,6 +35,7 @@ class Loader:
         self.vocab_size: int = record["vocab_size"]
         self.shape = shape
         self.order = order_of(record)
+        self._record = record
         self._streams = [TokenStream(folder, source["shards"]) for source in record["sources"]]
 
     @classmethod
@@ -39,19 +43,21 @@ class Loader:
         """Open a pack folder for steps of `micro_batches` micro-batches of `micro_batch` windows.
 
         Every shard is hashed and the order's test vectors are computed again. Raises DataError naming the file that is
-        missing or damaged, or saying that this code orders data in another way; ConfigError for a shape below 1 x 1.
+        missing, damaged or redacted, or saying that this code orders data in another way; ConfigError for a shape below
+        1 x 1.
         """
         shape = StepShape(micro_batches=micro_batches, micro_batch=micro_batch)
         record, root = read_record(pack_folder)
-        if vectors(order_of(record)) != record["vectors"]:
-            raise DataError(
-                f"this code gives another data order than {pack_folder / RECORD} was made with (its test vectors "
-                "differ); use the code that made it, or pack again"
-            )
+        check_vectors(record, pack_folder / RECORD)
+        refuse_redacted(pack_folder, data_root=root)
         for source in record["sources"]:
             for sidecar in source["shards"]:
                 verify_shard(pack_folder, sidecar)
         return cls(pack_folder, record, root=root, shape=shape)
+
+    def check_run(self, steps: int) -> None:
+        """Raise ConfigError if a run of so many steps asks more of the sources than order.json allows."""
+        check_run(self._record, self.order, samples=steps * self.shape.samples)
 
     def batch(self, step: int, index: int) -> NDArray[np.int64]:
         """The token ids [B, T+1] of a micro-batch; steps count from 1, micro-batches from 0.
@@ -72,19 +78,28 @@ class Loader:
         return digest.hexdigest()
 
 
-def read_record(pack_folder: Path) -> tuple[dict[str, Any], str]:
-    """What order.json says, and its SHA-256, the data root.
+def read_record(pack_folder: Path, *, name: str = RECORD) -> tuple[dict[str, Any], str]:
+    """What order.json, or a copy of it by another name, says, and its SHA-256, the data root.
 
     Raises DataError if it is not there, of another format, or damaged: it holds the hash of the rest of itself.
     """
-    path = pack_folder / RECORD
+    path = pack_folder / name
     try:
         content = path.read_bytes()
         record = json.loads(content)
     except (OSError, ValueError) as error:
-        raise DataError(f"no readable {RECORD} in {pack_folder}: {error}; run stage pack first") from error
+        raise DataError(f"no readable {name} in {pack_folder}: {error}; run stage pack first") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise DataError(f"{path} is not a {FORMAT} record; pack again with this code")
     if record.pop("seal", None) != hash_value(record):
         raise DataError(f"{path} is damaged: its content does not have the hash that it names; pack again")
     return record, sha256_hex(content)
+
+
+def check_vectors(record: Mapping[str, Any], path: Path) -> None:
+    """Compute the test vectors of a record, read from `path`, again. Raises DataError if they come out otherwise."""
+    if vectors(order_of(record)) != record["vectors"]:
+        raise DataError(
+            f"this code gives another data order than {path} was made with (its test vectors differ); "
+            "use the code that made it, or pack again"
+        )

@@ -8,7 +8,7 @@ Phases (warm-up, annealing) start at given samples; what a source has given is c
 before its source is used up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
@@ -17,6 +17,7 @@ from core.errors import ConfigError
 
 # The table of a period is kept in memory and made in time W * K; weights of four digits are finer than a corpus needs.
 MAX_PERIOD = 100_000
+PERMILLE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,20 @@ def assign_chairs(weights: Sequence[int]) -> list[int]:
     return table
 
 
+def join_weights(base: Mapping[str, int], new: Mapping[str, int], *, share: int) -> dict[str, int]:
+    """Weights under which `base` gives exactly `share` permille of the samples and `new` the rest, each in its ratio.
+
+    The smallest such integers; no source may be in both. A source of weight 0, or on the side that gives nothing, is
+    left out.
+    """
+    assert not base.keys() & new.keys(), "a source is on both sides"
+    base_total, new_total = sum(base.values()) or 1, sum(new.values()) or 1
+    joined = {name: weight * new_total * share for name, weight in base.items()}
+    joined |= {name: weight * base_total * (PERMILLE - share) for name, weight in new.items()}
+    divisor = gcd(*joined.values()) or 1
+    return {name: weight // divisor for name, weight in sorted(joined.items()) if weight}
+
+
 def check_phases(phases: Sequence[Phase]) -> None:
     """Raise ConfigError if weights are negative, all zero or have too long a period, or phases are out of order."""
     starts = [phase.start for phase in phases]
@@ -118,4 +133,6 @@ def check_phases(phases: Sequence[Phase]) -> None:
             raise ConfigError(f"mixture weights {phase.weights}: give integers of 0 or more, and one above 0")
         period = sum(phase.weights) // gcd(*phase.weights)
         if period > MAX_PERIOD:
-            raise ConfigError(f"mixture weights sum to {period}, more than {MAX_PERIOD}; give coarser weights")
+            raise ConfigError(
+                f"mixture weights sum to {period}, more than {MAX_PERIOD}; give coarser weights or a rounder share"
+            )

@@ -2,12 +2,15 @@
 
     sample = ((step - 1) * M + index) * B + row, its place within the step permuted by (seed, step)
     source, n-th draw of that source            = mixture (exact, low discrepancy)
-    epoch, place in the epoch                   = divmod(n, windows of the source)
-    window                                      = permutation keyed by (seed, source name, epoch)
+    epoch, place in the epoch                   = divmod(n + drawn before, windows of the source)
+    window                                      = permutation keyed by (seed of the source, source name, epoch)
 
 The permutation within a step spreads the sources over its micro-batches: without it, the mixture's period would beat
 with the batch shape and some micro-batches would always hold one source. Which samples a step holds does not change.
 Nobody's number of ranks, and not the length of the training, enters anywhere.
+
+A source of a parent's run keeps the parent's seed and goes on after the draws that the parent made (`drawn`), so that
+a continued run repeats none of its windows before all have been seen. A run's own sources have the run's seed and 0.
 """
 
 import hashlib
@@ -57,11 +60,23 @@ class StepShape:
 VECTOR_SHAPES = (StepShape(micro_batches=8, micro_batch=4), StepShape(micro_batches=11, micro_batch=3))
 
 
-class Order:
-    """The order over sources of given names and window counts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """What the order knows of a source: its windows, the seed of its shuffles, and the draws of the runs before."""
 
-    def __init__(self, *, seed: int, names: Sequence[str], windows: Sequence[int], phases: Sequence[Phase]) -> None:
-        self.names, self.windows = tuple(names), tuple(windows)
+    name: str
+    windows: int
+    seed: int
+    drawn: int = 0
+
+
+class Order:
+    """The order over sources; `seed` is that of the places within a step."""
+
+    def __init__(self, stocks: Sequence[Stock], *, seed: int, phases: Sequence[Phase]) -> None:
+        self.names = tuple(stock.name for stock in stocks)
+        self.windows = tuple(stock.windows for stock in stocks)
+        self._stocks = tuple(stocks)
         self._seed = seed
         self._mixture = Mixture(phases)
 
@@ -73,8 +88,14 @@ class Order:
         _check_place(step, index, row, shape)
         place = keyed(shape.samples, self._seed, "place", step)(index * shape.micro_batch + row)
         source, drawn = self._mixture.draw((step - 1) * shape.samples + place)
-        epoch, place = divmod(drawn, self.windows[source])
+        stock = self._stocks[source]
+        epoch, place = divmod(stock.drawn + drawn, stock.windows)
         return Sample(source, epoch, self._shuffle(source, epoch)(place))
+
+    def drawn(self, samples: int) -> dict[str, int]:
+        """How many windows of each source have been drawn after `samples` samples, those of runs before included."""
+        counts = self._mixture.counts(samples)
+        return {stock.name: stock.drawn + count for stock, count in zip(self._stocks, counts, strict=True)}
 
     def epochs(self, samples: int) -> dict[str, float]:
         """How often the first `samples` samples go through each source."""
@@ -87,7 +108,8 @@ class Order:
         return hashlib.sha256(self._shuffle(source, 0).many(places).astype("<u8").tobytes()).hexdigest()
 
     def _shuffle(self, source: int, epoch: int) -> Permutation:
-        return keyed(self.windows[source], self._seed, "window", self.names[source], epoch)
+        stock = self._stocks[source]
+        return keyed(stock.windows, stock.seed, "window", stock.name, epoch)
 
 
 def order_of(record: Mapping[str, Any]) -> Order:
@@ -97,8 +119,16 @@ def order_of(record: Mapping[str, Any]) -> Order:
         Phase(start=phase["start"], weights=tuple(phase["weights"].get(name, 0) for name in names))
         for phase in record["phases"]
     ]
-    windows = [source["windows"] for source in record["sources"]]
-    return Order(seed=record["seed"], names=names, windows=windows, phases=phases)
+    stocks = [
+        Stock(
+            name=source["name"],
+            windows=source["windows"],
+            seed=source.get("seed", record["seed"]),
+            drawn=source.get("drawn", 0),
+        )
+        for source in record["sources"]
+    ]
+    return Order(stocks, seed=record["seed"], phases=phases)
 
 
 def vectors(order: Order) -> dict[str, Any]:

@@ -1,97 +1,82 @@
 """Stage pack: documents become token shards, and the data order is fixed.
 
-Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, and `order.json`: all that
-decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`; documents stand in the
-order of their keys, so neither the number of document shards nor of workers leaves a trace.
+Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, their documents' keys, and
+`order.json`: all that decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`;
+documents stand in the order of their keys, so neither the number of document shards nor of workers leaves a trace.
 """
 
-import heapq
-import signal
 import sys
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
-from itertools import groupby, islice
-from multiprocessing import get_context
-from operator import attrgetter, itemgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
-from core.config import RunConfig, identity, load, placement
-from core.errors import ConfigError, DataError, RetryError
-from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
-from core.notes import die_with_parent
-from core.progress import Progress
-from data.documents import Document, read_documents
-from data.loader import RECORD
-from data.mixture import Phase, check_phases
-from data.order import FORMAT, order_of, vectors
-from data.shards import Sidecar, Tokens, token_type, write_shards
+from core.config import RunConfig, identity, load, resolve
+from core.errors import ConfigError
+from core.hashing import hash_file
+from data.corpus.keys import write_keys
+from data.course import Course, plan_course
+from data.engine import run_tasks, working
+from data.engineconfig import EngineConfig
+from data.limits import check_run
+from data.order import order_of
+from data.orderfile import describe, write_order
+from data.packconfig import PackConfig
+from data.shards import Sidecar, write_shards
+from data.steps.encode import Encode, Encoded, check_order
 from data.tokenizer import MODEL, Tokenizer, bytes_per_token, training_files
-
-BATCH_DOCUMENTS = 64
-BATCHES_AHEAD = 4  # for each worker: enough to keep it busy, little enough to keep in memory
-
-
-@dataclass(kw_only=True, slots=True)
-class PackConfig:
-    """Section `pack`: weights are integers; a source without one is left out. A window is seq_len + 1 tokens."""
-
-    seed: int
-    seq_len: int
-    weights: dict[str, int]
-    shard_tokens: int = 1 << 26
-    workers: int = placement(1)
-
-    def __post_init__(self) -> None:
-        for name in ("seq_len", "shard_tokens", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"pack.{name} is {getattr(self, name)}; give at least 1")
-        if not self.weights or min(self.weights.values()) < 1:
-            raise ConfigError(f"pack.weights is {self.weights}; give sources with integers of 1 or more")
-        check_phases([Phase(start=0, weights=tuple(self.weights.values()))])
 
 
 def main(arguments: list[str]) -> None:
     """Verb `pack`: make the artifact of stage pack and write its folder to standard output."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m data pack")
     run = load(recipe, "run", RunConfig, overrides)
-    config = load(recipe, "pack", PackConfig, overrides)
+    engine = load(recipe, "data", EngineConfig, overrides)
+    course = plan_course(load(recipe, "pack", PackConfig, overrides), resolve(recipe, overrides))
     inputs = {stage: current(run.inputs_folder, stage) for stage in ("clean", "tokenizer")}
     # how a model encodes may change with the library, so its version belongs to the key
     wanted = plan(
         "pack",
         folder="data",
         out=run.out_folder,
-        config={**identity(config), "sentencepiece": version("sentencepiece")},
+        config={**identity(course.config), **course.facts, "sentencepiece": version("sentencepiece")},
         inputs=inputs,
     )
-    artifact = build(wanted, lambda aside: write_pack(aside, inputs["clean"], inputs["tokenizer"], config))
+    clean, tokenizer = inputs["clean"], inputs["tokenizer"]
+    write = partial(write_pack, clean=clean, tokenizer=tokenizer, course=course, identity=wanted.key, engine=engine)
+    artifact = build(wanted, write, is_resumable=True)
     sys.stdout.write(f"{artifact.folder}\n")
 
 
-def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, config: PackConfig) -> Facts:
-    """Write shards and order.json, and return the facts."""
+def write_pack(
+    aside: Path, *, clean: Artifact, tokenizer: Artifact, course: Course, identity: str, engine: EngineConfig
+) -> Facts:
+    """Write shards and order.json, and return the facts; `identity` is that of the whole artifact.
+
+    Raises ConfigError if the run that section train asks for wants more of the sources than section pack allows.
+    """
+    config = course.config
     available = training_files(clean.folder)
-    files = choose_files(available, config.weights)
+    files = choose_files(available, config.sources)
     model = tokenizer.folder / MODEL
+    if course.parent:
+        course.parent.check_tokenizer(hash_file(model))
     opened = Tokenizer.open(model)
-    text_bytes: Counter[str] = Counter()
-    documents = _counted(files, text_bytes)
-    sidecars: dict[str, list[Sidecar]] = {source: [] for source in files}
-    for source, group in groupby(encode_all(documents, model=model, workers=config.workers), key=itemgetter(0)):
-        tokens = (tokens for _, tokens in group)
-        sidecars[source] = write_shards(
-            aside, source, tokens, vocab_size=opened.vocab_size, shard_tokens=config.shard_tokens
-        )
+    sidecars: dict[str, list[Sidecar]] = {}
+    with working(aside) as work:
+        encoded = encode_all(files, model=model, work=work, identity=identity, engine=engine)
+        text_bytes = {source: sum(part.text_bytes for part in parts) for source, parts in encoded.items()}
+        for source, parts in encoded.items():
+            keys = list(check_order(chain.from_iterable(part.keys for part in parts), where=clean.folder))
+            tokens = chain.from_iterable(part.documents() for part in parts)
+            sidecars[source] = write_shards(
+                aside, source, tokens, vocab_size=opened.vocab_size, shard_tokens=config.shard_tokens
+            )
+            write_keys(aside, keys, sidecars[source])
     sources = [describe(source, listed, seq_len=config.seq_len) for source, listed in sidecars.items()]
     vocabulary = {
         "bos_id": opened.bos_id,
@@ -99,149 +84,52 @@ def write_pack(aside: Path, clean: Artifact, tokenizer: Artifact, config: PackCo
         "vocab_size": opened.vocab_size,
         "tokenizer_sha256": hash_file(model),
     }
-    root = write_order(aside, config, sources, vocabulary=vocabulary)
+    record = {**vocabulary, **course.record(sources)}
+    if course.run:
+        check_run(record, order_of(record), samples=course.run.samples)
+    if course.parent:
+        course.parent.take_shards(aside)
+    root = write_order(aside, record)
     facts = _facts(sources, text_bytes, seq_len=config.seq_len)
+    if course.parent:
+        facts["parent"] = course.parent.taken
+        tokens = sum(source["tokens"] for source in course.parent_sources)
+        facts["went_out"] += f", and {tokens:,} tokens taken over from the parent"
     return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
 
 
-def write_order(
-    folder: Path, config: PackConfig, sources: Sequence[Mapping[str, Any]], *, vocabulary: Mapping[str, Any]
-) -> str:
-    """Write order.json, which fixes what every step sees, and return its SHA-256, the data root.
-
-    `vocabulary` has bos_id, eos_id, vocab_size and tokenizer_sha256.
-    """
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "seed": config.seed,
-        "seq_len": config.seq_len,
-        **vocabulary,
-        "phases": [{"start": 0, "weights": config.weights}],
-        "sources": sources,
-    }
-    record["vectors"] = vectors(order_of(record))
-    content = canonical_json({**record, "seal": hash_value(record)})
-    (folder / RECORD).write_bytes(content)
-    return sha256_hex(content)
-
-
-def choose_files(available: Mapping[str, list[Path]], weights: Mapping[str, int]) -> dict[str, list[Path]]:
+def choose_files(available: Mapping[str, list[Path]], wanted: Iterable[str]) -> dict[str, list[Path]]:
     """The document shards of the sources that have a weight, in the order of their names.
 
     Raises ConfigError if a weight names a source that is not there.
     """
-    unknown = sorted(weights.keys() - available.keys())
+    unknown = sorted(set(wanted) - available.keys())
     if unknown:
         raise ConfigError(
             f"pack.weights names {', '.join(unknown)}, of which there are no training documents; "
             f"there are {', '.join(sorted(available))}"
         )
-    return {source: available[source] for source in sorted(weights)}
+    return {source: available[source] for source in sorted(wanted)}
 
 
-def in_key_order(paths: Sequence[Path]) -> Iterator[Document]:
-    """The documents of a source's shards, merged by key.
-
-    Raises DataError if a shard is not sorted or a key comes twice.
-    """
-    previous = ""
-    for document in heapq.merge(*map(read_documents, paths), key=attrgetter("key")):
-        if document.key <= previous:
-            raise DataError(
-                f"document {document.key} of {document.source} is out of order or there twice in {paths[0].parent}; "
-                "run stage clean again"
-            )
-        previous = document.key
-        yield document
+def encode_all(
+    files: Mapping[str, list[Path]], *, model: Path, work: Path, identity: str, engine: EngineConfig
+) -> dict[str, list[Encoded]]:
+    """The tokens of every document shard, a task for each; shards stay in their order."""
+    paths = [path.absolute() for listed in files.values() for path in listed]
+    step = Encode(shards=paths, model=model.absolute())
+    folders = iter(
+        run_tasks(step, tasks=len(paths), folder=work / "encode", identity=identity, engine=engine, unit="shards")
+    )
+    return {source: [Encoded.open(next(folders)) for _ in listed] for source, listed in files.items()}
 
 
-def _counted(files: Mapping[str, list[Path]], text_bytes: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Source and text of every document; `text_bytes` is filled with the size of each source's text."""
-    total = sum(_count_lines(path) for paths in files.values() for path in paths)
-    progress = Progress("pack", total=total, unit="documents")
-    for source, paths in files.items():
-        for document in in_key_order(paths):
-            text_bytes[source] += len(document.text.encode())
-            yield source, document.text
-            progress.advance()
-
-
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as stream:
-        return sum(1 for _ in stream)
-
-
-def encode_all(documents: Iterable[tuple[str, str]], *, model: Path, workers: int) -> Iterator[tuple[str, Tokens]]:
-    """Source and `<bos> ids <eos>` of every document, in their order, whatever the number of processes.
-
-    Raises RetryError if a process is killed.
-    """
-    remaining = iter(documents)
-    batches = iter(lambda: list(islice(remaining, BATCH_DOCUMENTS)), [])
-    if workers == 1:
-        for batch in batches:
-            yield from _encode(model, batch)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    with pool:
-        running: deque[Future[list[tuple[str, Tokens]]]] = deque()
-        try:
-            for batch in batches:
-                running.append(pool.submit(_encode, model, batch))
-                if len(running) == BATCHES_AHEAD * workers:
-                    yield from running.popleft().result()
-            while running:
-                yield from running.popleft().result()
-        except BrokenProcessPool as error:
-            raise RetryError(
-                "a tokenizing process was killed, perhaps for want of memory; run the same command again"
-            ) from error
-
-
-def _start_worker() -> None:
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers ctrl-c
-
-
-def _encode(model: Path, documents: Sequence[tuple[str, str]]) -> list[tuple[str, Tokens]]:
-    tokenizer = _tokenizer(model)
-    kind = token_type(tokenizer.vocab_size)
-    return [
-        (source, np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id], dtype=kind))
-        for source, text in documents
-    ]
-
-
-@cache
-def _tokenizer(model: Path) -> Tokenizer:
-    return Tokenizer.open(model)
-
-
-def describe(source: str, sidecars: Sequence[Sidecar], *, seq_len: int) -> dict[str, Any]:
-    """A source as order.json lists it. Raises DataError if its tokens do not fill one window."""
-    tokens = sum(sidecar["tokens"] for sidecar in sidecars)
-    windows = (tokens - 1) // seq_len
-    if windows < 1:
-        raise DataError(
-            f"source {source} has {tokens} tokens, fewer than one window of {seq_len + 1}; "
-            "take it out of pack.weights, or lower pack.seq_len"
-        )
-    return {
-        "name": source,
-        "tokens": tokens,
-        "documents": sum(sidecar["documents"] for sidecar in sidecars),
-        "windows": windows,
-        "unused_tokens": tokens - 1 - windows * seq_len,
-        "shards": list(sidecars),
-    }
-
-
-def _facts(sources: Sequence[Mapping[str, Any]], text_bytes: Counter[str], *, seq_len: int) -> dict[str, Any]:
+def _facts(sources: Sequence[Mapping[str, Any]], text_bytes: Mapping[str, int], *, seq_len: int) -> dict[str, Any]:
     documents, tokens, windows = (
         sum(source[name] for source in sources) for name in ("documents", "tokens", "windows")
     )
     return {
-        "came_in": f"{documents:,} documents, {text_bytes.total() / 1e6:.1f} MB of text",
+        "came_in": f"{documents:,} documents, {sum(text_bytes.values()) / 1e6:.1f} MB of text",
         "went_out": f"{tokens:,} tokens in {windows:,} windows of {seq_len}",
         "sources": {
             source["name"]: {

@@ -14,7 +14,7 @@ Traps of the trainer, and what is done about them:
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -25,9 +25,9 @@ from sentencepiece import sentencepiece_model_pb2
 
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
-from core.config import RunConfig, identity, load
+from core.config import PLACEMENT, RunConfig, identity, load
 from core.errors import ConfigError, DataError, DeterministicError
-from core.hashing import canonical_json, hash_file
+from core.hashing import canonical_json, hash_file, sha256_hex
 from data.documents import Document, read_documents
 
 MODEL = "tokenizer.model"
@@ -54,11 +54,16 @@ SILENT = 2  # level of errors, which are raised anyway
 
 @dataclass(kw_only=True, slots=True)
 class TokenizerConfig:
-    """Section `tokenizer`."""
+    """Section `tokenizer`.
+
+    sha256  of a tokenizer.model that is taken over, instead of training one; `model` is where it lies
+    """
 
     vocab_size: int
     character_coverage: float = 0.9995
     max_sentence_bytes: int = 16_384
+    sha256: str = ""
+    model: Path = field(default=Path(), metadata={PLACEMENT: True})
 
     def __post_init__(self) -> None:
         if self.vocab_size < 260:
@@ -67,6 +72,8 @@ class TokenizerConfig:
             raise ConfigError(f"tokenizer.character_coverage is {self.character_coverage}; give 0.9 to 1.0")
         if self.max_sentence_bytes < 4:
             raise ConfigError(f"tokenizer.max_sentence_bytes is {self.max_sentence_bytes}; a character may need 4")
+        if self.model != Path() and not self.sha256:
+            raise ConfigError(f"tokenizer.model is {self.model}; give its SHA-256 too, as tokenizer.sha256")
 
 
 class Tokenizer:
@@ -152,10 +159,14 @@ def main(arguments: list[str]) -> None:
 def write_tokenizer(aside: Path, clean: Artifact, config: TokenizerConfig) -> Facts:
     """Train on the training split, write model and record, and measure on the held-out split."""
     fed: dict[str, Fed] = {}
-    documents = (document for paths in training_files(clean.folder).values() for document in _in_turn(paths))
-    (aside / MODEL).write_bytes(train(feed(documents, fed, max_bytes=config.max_sentence_bytes), config))
+    if config.sha256:
+        (aside / MODEL).write_bytes(take_over(config))
+    else:
+        documents = (document for paths in training_files(clean.folder).values() for document in _in_turn(paths))
+        (aside / MODEL).write_bytes(train(feed(documents, fed, max_bytes=config.max_sentence_bytes), config))
+    settings = {name: value for name, value in identity(config).items() if name != "sha256"}
     record = {
-        "settings": {**SETTINGS, **identity(config)},
+        "settings": {} if config.sha256 else {**SETTINGS, **settings},
         "sentencepiece": version("sentencepiece"),
         "model_sha256": hash_file(aside / MODEL),
         "fed": {source: asdict(counts) for source, counts in fed.items()},
@@ -163,6 +174,22 @@ def write_tokenizer(aside: Path, clean: Artifact, config: TokenizerConfig) -> Fa
     (aside / "training.json").write_bytes(canonical_json(record))
     heldout = measure(Tokenizer.open(aside), sorted((clean.folder / "heldout").glob("*.jsonl")))
     return _facts(fed, heldout, config)
+
+
+def take_over(config: TokenizerConfig) -> bytes:
+    """The bytes of another run's model. Raises ConfigError or DataError if it is not what section tokenizer says."""
+    if config.model == Path():
+        raise ConfigError(f"tokenizer.model is not given; name the tokenizer.model with SHA-256 {config.sha256}")
+    opened = Tokenizer.open(config.model)
+    content = config.model.read_bytes()
+    found = sha256_hex(content)
+    if found != config.sha256:
+        raise DataError(f"{config.model} has SHA-256 {found}, tokenizer.sha256 is {config.sha256}; correct one of them")
+    if opened.vocab_size != config.vocab_size:
+        raise ConfigError(
+            f"{config.model} has {opened.vocab_size} pieces, tokenizer.vocab_size is {config.vocab_size}; correct it"
+        )
+    return content
 
 
 def training_files(clean_folder: Path) -> dict[str, list[Path]]:
@@ -236,8 +263,8 @@ def train(sentences: Iterable[bytes], config: TokenizerConfig, *, log_level: int
 def canonical(model: bytes) -> bytes:
     """The model without what does not decide how it encodes (names of files, number of threads), serialized one way."""
     proto = sentencepiece_model_pb2.ModelProto.FromString(model)
-    for field in ("input", "model_prefix", "num_threads"):
-        proto.trainer_spec.ClearField(field)
+    for name in ("input", "model_prefix", "num_threads"):
+        proto.trainer_spec.ClearField(name)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
@@ -271,8 +298,9 @@ def _facts(fed: dict[str, Fed], heldout: dict[str, dict[str, int]], config: Toke
         name: sum(count[name] for count in heldout.values()) for name in ("documents", "bytes", "tokens", "lossless")
     }
     ratio = bytes_per_token(whole["bytes"], whole["tokens"])
+    came_in = f"{documents:,} training documents, {text_bytes / 1e6:.1f} MB of text"
     return {
-        "came_in": f"{documents:,} training documents, {text_bytes / 1e6:.1f} MB of text",
+        "came_in": f"a tokenizer by its hash {config.sha256[:12]}" if config.sha256 else came_in,
         "went_out": f"{config.vocab_size:,} pieces, {ratio:.2f} bytes a token, "
         f"{whole['lossless']:,} of {whole['documents']:,} held-out documents lossless",
         "vocab_size": config.vocab_size,

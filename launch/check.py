@@ -16,7 +16,7 @@ from launch.stages import Stage, folders, read_stages
 
 # What the folders read; a section that nobody reads is a typo. Every section's content is checked by its owner.
 SECTIONS = (
-    *("run", "sources", "clean", "tokenizer", "pack", "model", "profile"),
+    *("run", "sources", "data", "clean", "tokenizer", "pack", "model", "profile"),
     *("train", "evaluate", "export", "release", "launch"),
 )
 

@@ -188,6 +188,7 @@ def _write_pages(folder: Path, release: Release, record: Record) -> list[Entry]:
         artifacts={stage: artifact.record for stage, artifact in release.inputs.items()},
         digests=record["artifacts"],
         stages=release.stages,
+        corpus=json.loads((folder / "data" / "manifest.json").read_bytes()),
     ).encode()
     _write(folder / "MANIFEST.md", page)
     role, license_ = _describe("MANIFEST.md", release)

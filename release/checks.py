@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.codetree import ROOT
-from core.errors import DataError
+from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import Line, full_head, parent_step, trajectory_head
 from core.progress import Progress
@@ -17,7 +17,8 @@ from release.contents import Bundle
 from release.layout import FORMAT, shipped
 from release.manifest import first_flaw, read_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe
-from release.stage import ask, first_value
+from release.stage import ask, first_value, run_verb
+from release.verdict import InconclusiveError
 from release.weights import contents, state_root
 
 TENSORS = ("model.safetensors", "optimizer.safetensors")
@@ -102,6 +103,26 @@ def data(bundle: Bundle) -> str:
     for line, data_step in zip(steps, taken, strict=True):
         expect(f"the batch digest of step {line['step']}", line["batch"], answer[data_step - 1])
     return f"the token ids of all {len(steps)} steps follow from the shards and the data order"
+
+
+def corpus(bundle: Bundle) -> str:
+    """The corpus is what its manifest says: its counts agree, and shards, order, tokenizer and evidence are the same.
+
+    The manifest is of the bundle's own artifacts.
+    """
+    manifest = bundle.read_json("data/manifest.json")
+    stages = {stage["stage"]: stage["digest"] for stage in manifest["stages"]}
+    expect("the chain of artifacts in data/manifest.json", stages, {stage: bundle.digests[stage] for stage in stages})
+    ended = run_verb(bundle.runnable_code(), "data", "verify", bundle.folder / "data")
+    wrong = [line.removeprefix("FAIL ") for line in ended.output.splitlines() if line.startswith("FAIL")]
+    if ended.exit_code in (DeterministicError.exit_code, DataError.exit_code):
+        raise DataError(wrong[0] if wrong else f"python -m data verify: {ended.message}")
+    if ended.exit_code:
+        raise InconclusiveError(f"python -m data verify: {ended.message}")
+    root = manifest["roots"]["corpus"]
+    return (
+        f"{len(manifest['sources'])} sources and {len(manifest['shards'])} shards are as the manifest says, root {root}"
+    )
 
 
 def checkpoints(bundle: Bundle) -> str:

@@ -78,7 +78,7 @@ the same profile gives the same root, on however many processes, however often i
 Code: {CODE_LICENSE}. What the run made: {record["license"]}. The text that it was made from:
 
 {_table(("source", "licence"), sorted(sources.items()))}
-What each source's licence rests on is in `data/sources.json` and `data/evidence/`.
+What each source's licence rests on is in `data/sources.json` and `data/evidence/`; `data/CARD.md` describes the text.
 
 ## What no verification here can show
 That the sources' licences are as stated; that no other runs were tried and hidden; when the run was made; that the
@@ -92,8 +92,12 @@ def manifest_page(
     artifacts: Mapping[str, Mapping[str, Any]],
     digests: Mapping[str, str],
     stages: Mapping[str, Mapping[str, Any]],
+    corpus: Mapping[str, Any],
 ) -> str:
-    """MANIFEST.md: what is inside, stage by stage and folder by folder, with licences, hashes, and how it is redone."""
+    """MANIFEST.md: what is inside, stage by stage and folder by folder, with licences, hashes, and how it is redone.
+
+    `corpus` is the corpus's manifest, data/manifest.json.
+    """
     made = [
         (stage, f"`{digests[stage]}`", _files(artifacts[stage]["files"]), f"`{_command(stages[stage])}`")
         for stage in artifacts
@@ -107,10 +111,37 @@ In the order in which they are made. The digest is the SHA-256 of the stage's `a
 stage, in a clone of `code/repo.bundle`; `sh reproduce.sh` redoes them all and compares.
 
 {_table(("stage", "digest", "files", "redone by"), made)}
+{_data(corpus)}
 ## Files
 By folder; file by file in `MANIFEST.jsonl`. The hash is over the folder's lines there.
 
 {_table(("what", "holds", "files", "licence", "hash"), _folders(list(entries)))}"""
+
+
+def _data(corpus: Mapping[str, Any]) -> str:
+    """What the corpus is made of, from its manifest."""
+    cleaned = corpus["cleaning"]["sources"]
+    rows = [
+        (
+            source["name"],
+            f"`{source['locator']}`",
+            source["license"],
+            *(str(cleaned[source["name"]][split]["documents"]) for split in ("in", "train", "heldout", "dropped")),
+        )
+        for source in corpus["sources"]
+    ]
+    reasons = corpus["cleaning"]["total"]["dropped"]["reasons"]
+    dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "nothing"
+    tokens = sum(source["tokens"] for source in corpus["order"]["sources"])
+    return f"""\
+## Data
+The corpus with root `{corpus["roots"]["corpus"]}`: {len(corpus["shards"])} shards of {tokens} tokens. `data/CARD.md`
+describes it, `data/manifest.json` lists everything, `python -m data verify BUNDLE` checks it and `python -m data
+rebuild BUNDLE/data/manifest.json` makes it again. Documents by source:
+
+{_table(("source", "what it is", "licence", "came in", "to train on", "held out", "dropped"), rows)}
+Dropped: {dropped}.
+"""
 
 
 def _folders(entries: Sequence[Entry]) -> list[tuple[str, ...]]:

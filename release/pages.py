@@ -15,7 +15,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from core.codetree import MAY_IMPORT, ROOT
-from core.config import STAGES
+from core.config import STAGES, resolve
 from core.errors import DataError
 from release.arguments import Parser
 from release.golden import read_golden
@@ -87,9 +87,19 @@ def golden() -> list[str]:
     return ["```", *(f"{name:<16} {value}" for name, value in values.items()), "```"]
 
 
+def data() -> list[str]:
+    """The sources of the smoke recipe: what a corpus of its is made of, before anything is fetched."""
+    rows = ["| source | kind | package | version | SHA-256 | licence | language |", "|---|---|---|---|---|---|---|"]
+    for item in resolve("smoke")["sources"]["items"]:
+        values = (item[name] for name in ("name", "kind", "package", "version"))
+        rows.append(f"| {' | '.join(values)} | `{item['sha256'][:16]}…` | {item['license']} | {item['language']} |")
+    return rows
+
+
 PARTS: dict[str, Callable[[], list[str]]] = {
     "folders": folders,
     "stages": stages,
+    "data": data,
     "bundle": bundle_contents,
     "golden": golden,
 }

@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 # Sections of the recipe: the stage whose identity configuration covers each.
-SECTION_STAGE = {"sources": "fetch", "clean": "clean", "tokenizer": "tokenizer", "pack": "pack"}
+SECTION_STAGE = {"sources": "fetch", "data": "clean", "clean": "clean", "tokenizer": "tokenizer", "pack": "pack"}
 SECTION_STAGE |= {"evaluate": "evaluate", "export": "export"}
 TRAIN_SECTIONS = ("model", "profile", "train")
 
 # Where a reproduction looks for sources that are files: below this folder, one folder a source.
 FILES = "files"
+# Kinds of sources that are files on disk.
+LOCAL = ("files", "warc")
 
 
 def neutral_recipe(
@@ -39,7 +41,7 @@ def neutral_recipe(
         for section, identity in identities.items()
     }
     for given, item in zip(resolved["sources"]["items"], recipe["sources"]["items"], strict=True):
-        if item["kind"] == "files":
+        if item["kind"] in LOCAL:
             item["path"] = f"{FILES}/{item['name']}/{_pattern(str(given['path']))}"
     return {"run": {"name": name}, **recipe, "launch": {}}
 
@@ -47,7 +49,7 @@ def neutral_recipe(
 def file_sources(recipe: Mapping[str, Any]) -> dict[int, Path]:
     """Paths of the sources that are files, as the bundle's recipe states them, by index in sources.items."""
     items = recipe["sources"]["items"]
-    return {index: Path(item["path"]) for index, item in enumerate(items) if item["kind"] == "files"}
+    return {index: Path(item["path"]) for index, item in enumerate(items) if item["kind"] in LOCAL}
 
 
 def to_yaml(value: Any) -> bytes:

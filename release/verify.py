@@ -34,6 +34,7 @@ CHECKS = (
     Check("chain", checks.chain, "artifacts that were invented together"),
     Check("ledger", checks.ledger, "numbers that were invented and chained anew"),
     Check("data", checks.data, "shards that were not made from the sources; text that was not trained on"),
+    Check("corpus", checks.corpus, "sources that are not what their papers say; documents that should not be in them"),
     Check("checkpoints", checks.checkpoints, "states that training does not lead to"),
     Check("weights", checks.weights, "how the last checkpoint came about"),
     Check("audit", audit, "cheating in segments that were not replayed; other runs that were hidden"),

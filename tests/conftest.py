@@ -26,7 +26,8 @@ sources:
   items:
     - {{name: alpha, kind: files, path: {corpus}/alpha.jsonl, license: CC0-1.0, language: en}}
     - {{name: beta, kind: files, path: {corpus}/beta.txt, license: CC0-1.0, language: en}}
-clean: {{seed: 1, heldout_permille: 100, workers: 1}}
+data: {{workers: 1}}
+clean: {{seed: 1, heldout_permille: 100}}
 tokenizer: {{vocab_size: 512}}
 pack: {{seed: 1, seq_len: 32, weights: {{alpha: 2, beta: 1}}}}
 model:

@@ -207,6 +207,7 @@ def open_loader(recipe: Recipe, pack: Path) -> Loader:
     config = recipe.train
     loader = Loader.open(pack, micro_batches=config.micro_batches, micro_batch=config.micro_batch)
     recipe.check_data(vocab_size=loader.vocab_size, seq_len=loader.seq_len)
+    loader.check_run(config.steps)
     return loader
 
 

@@ -15,8 +15,9 @@ from typing import IO, Any
 
 from core.errors import ConfigError, DataError
 from data.reading.archive import read_members
-from data.reading.compression import bare_name, plain_blocks
-from data.reading.html import decode_page, is_page, page_text, xml_text
+from data.reading.compression import bare_name, plain_blocks, too_large, whole_content
+from data.reading.html import decode_page, is_page, is_selector, page_text, xml_text
+from data.reading.jsonvalue import read_json
 from data.reading.tables import Row, csv_rows, parquet_rows
 from data.reading.warc import read_record, records
 
@@ -72,20 +73,27 @@ class ReadConfig:
     """Field `read` of a source: which members of an archive hold text, and how it becomes documents.
 
     members          globs over the archive's member names (`*` also matches `/`); unused for plain files
+    excluded         globs of members that are not read although `members` names them
     text_field       the field of a JSON record, or the column of a table, that holds the text
     heading          sections only: a paragraph that begins with a match of this pattern starts a new document
     section_chars    sections only: a document that would grow beyond this is closed at the paragraph before
     is_boilerplate_removed  pages only: leave out what looks like navigation, headers and footers
+    left_out         elements whose text is left out: of pages by CSS selectors, of other XML by their names
+    max_record_bytes        the most that a line, a paragraph, or a file that is read as a whole may have when it is
+                            unpacked; more stops the stage before it fills the memory
     """
 
     members: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
     format: Format = Format.AUTO
     text_field: str = "text"
     split: Split = Split.PARAGRAPHS
     heading: str = ""
     section_chars: int = 4000
     is_boilerplate_removed: bool = False
+    left_out: list[str] = field(default_factory=list)
     on_error: OnError = OnError.STOP
+    max_record_bytes: int = 1 << 28
 
     def __post_init__(self) -> None:
         try:
@@ -94,8 +102,12 @@ class ReadConfig:
             raise ConfigError(
                 f"read.heading {self.heading!r} is not a pattern: {error}; write it as for re.match"
             ) from error
-        if self.section_chars < 1:
-            raise ConfigError(f"read.section_chars is {self.section_chars}; give at least 1 character")
+        strange = [selector for selector in self.left_out if not is_selector(selector)]
+        if strange:
+            raise ConfigError(f"read.left_out {strange[0]!r} is no CSS selector or element name; write it as one")
+        for name in ("section_chars", "max_record_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"read.{name} is {getattr(self, name)}; give at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +122,8 @@ class Raw:
 def raw_documents(stream: IO[bytes], *, name: str, read: ReadConfig) -> Iterator[Raw]:
     """Cut an open file into raw documents; `name` is its name in origins and messages, and tells its format.
 
-    Raises DataError naming file and line for damaged compression, invalid UTF-8, bad JSON and a record without
-    text; the last three only if `read.on_error` is STOP.
+    Raises DataError naming file and line for damaged compression, what is too large to be read, invalid UTF-8, bad
+    JSON and a record without text; the last three only if `read.on_error` is STOP.
     """
     kind, bare = format_of(name, read.format)
     for raw, where in _found(stream, kind, name=name, bare=bare, read=read):
@@ -124,16 +136,17 @@ def raw_documents(stream: IO[bytes], *, name: str, read: ReadConfig) -> Iterator
 
 def _found(stream: IO[bytes], kind: Format, *, name: str, bare: str, read: ReadConfig) -> "Found":
     if kind is Format.PARQUET:
-        whole = stream if bare == name and stream.seekable() else io.BytesIO(_whole_content(stream, name))
+        whole = stream if bare == name and stream.seekable() else io.BytesIO(_whole_file(stream, name, read))
         return _rows(parquet_rows(whole, name=bare, column=read.text_field), origin=bare, read=read)
     if kind is Format.WARC:
         return _warc(stream, name=name, bare=bare, read=read)
     if kind in (Format.HTML, Format.XML):
-        return iter([_page(_whole_content(stream, name), kind, name=bare, read=read)])
-    lines = _lines(plain_blocks(stream, name), name=name)
+        return iter([_page(_whole_file(stream, name, read), kind, name=bare, read=read)])
+    lines = _lines(plain_blocks(stream, name), name=bare, most_bytes=read.max_record_bytes)
     if kind in (Format.CSV, Format.TSV):
         delimiter = "," if kind is Format.CSV else "\t"
-        rows = csv_rows(lines, name=bare, column=read.text_field, delimiter=delimiter)
+        most = read.max_record_bytes
+        rows = csv_rows(lines, name=bare, column=read.text_field, delimiter=delimiter, most_chars=most)
         return _rows(rows, origin=bare, read=read)
     if kind is Format.JSONL:
         return _jsonl(lines, name=bare, read=read)
@@ -154,13 +167,13 @@ def format_of(name: str, asked: Format) -> tuple[Format, str]:
     return ENDINGS[ending], bare
 
 
-def _whole_content(stream: IO[bytes], name: str) -> bytes:
-    return b"".join(plain_blocks(stream, name))
+def _whole_file(stream: IO[bytes], name: str, read: ReadConfig) -> bytes:
+    return whole_content(plain_blocks(stream, name), name=name, most_bytes=read.max_record_bytes)
 
 
 def _page(content: bytes, kind: Format, *, name: str, read: ReadConfig) -> tuple[Raw, str]:
     if kind is Format.XML and not is_page(content):
-        text = xml_text(content)
+        text = xml_text(content, left_out=read.left_out)
         problem = "" if text is not None else "unreadable_xml"
         return Raw(content.decode(errors="replace") if text is None else text, name, problem), name
     return read_page(content, origin=name, read=read), name
@@ -171,7 +184,8 @@ def read_page(content: bytes, *, origin: str, read: ReadConfig, served_as: str =
     page = decode_page(content, served_as=served_as)
     if page is None:
         return Raw(content.decode(errors="replace"), origin, "unreadable_encoding")
-    return Raw(page_text(page, is_boilerplate_removed=read.is_boilerplate_removed), origin)
+    text = page_text(page, is_boilerplate_removed=read.is_boilerplate_removed, left_out=read.left_out)
+    return Raw(page, origin, "unreadable_nesting") if text is None else Raw(text, origin)
 
 
 def _warc(stream: IO[bytes], *, name: str, bare: str, read: ReadConfig) -> "Found":
@@ -203,16 +217,23 @@ def _rows(rows: Iterator[Row], *, origin: str, read: ReadConfig) -> "Found":
             yield _record(record, origin=origin, read=read), where
 
 
-def _lines(blocks: Iterator[bytes], *, name: str) -> Iterator[tuple[int, str, bool]]:
+def _lines(blocks: Iterator[bytes], *, name: str, most_bytes: int) -> Iterator[tuple[int, str, bool]]:
     """Number, text without newline, and whether it was valid UTF-8, of every line; a byte order mark is left out."""
-    rest, number = b"", 0
+    held: list[bytes] = []  # parts of a line that is not at its end: joining them at every block would be quadratic
+    size, number = 0, 0
     for block in blocks:
-        *whole, rest = (rest + block).split(b"\n")
+        *whole, rest = block.split(b"\n")
+        if whole:
+            whole[0], held, size = b"".join([*held, whole[0]]), [], 0
         for line in whole:
             number += 1
             yield _decode(line, number)
-    if rest:
-        yield _decode(rest, number + 1)
+        held.append(rest)
+        size += len(rest)
+        if size > most_bytes:
+            raise DataError(too_large(f"{name} line {number + 1}", most_bytes))
+    if size:
+        yield _decode(b"".join(held), number + 1)
 
 
 def _decode(line: bytes, number: int) -> tuple[int, str, bool]:
@@ -236,7 +257,7 @@ def _jsonl(lines: Lines, *, name: str, read: ReadConfig) -> Found:
             yield Raw(line, name, "unreadable_utf8"), where
             continue
         try:
-            record = json.loads(line)
+            record = read_json(line)
         except ValueError:
             yield Raw(line, name, "unreadable_json"), where
             continue
@@ -245,16 +266,15 @@ def _jsonl(lines: Lines, *, name: str, read: ReadConfig) -> Found:
 
 def _json(lines: Lines, *, name: str, read: ReadConfig) -> Found:
     """A list of records, or an object of records by name, or one record."""
-    content = list(lines)
-    bad = next((number for number, _, is_utf8 in content if not is_utf8), None)
-    text = "\n".join(line for _, line, _ in content)
-    if bad is not None:
-        yield Raw(text, name, "unreadable_utf8"), f"{name} line {bad}"
+    text, number, is_utf8 = next(_whole(lines, name=name, most_chars=read.max_record_bytes), ("", 1, True))
+    if not is_utf8:
+        yield Raw(text, name, "unreadable_utf8"), f"{name} line {number}"
         return
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        yield Raw(text, name, "unreadable_json"), f"{name} line {error.lineno}"
+        value = read_json(text)
+    except ValueError as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
+        yield Raw(text, name, "unreadable_json"), f"{name} line {line}"
         return
     if isinstance(value, dict) and read.text_field not in value:
         for key, record in value.items():
@@ -272,7 +292,8 @@ def _record(record: Any, *, origin: str, read: ReadConfig) -> Raw:
 
 
 def _txt(lines: Lines, *, name: str, read: ReadConfig) -> Found:
-    paragraphs = _whole(lines) if read.split is Split.WHOLE else _paragraphs(lines)
+    cut = _whole if read.split is Split.WHOLE else _paragraphs
+    paragraphs = cut(lines, name=name, most_chars=read.max_record_bytes)
     if read.split is not Split.SECTIONS:
         for text, number, is_utf8 in paragraphs:
             yield Raw(text, name, "" if is_utf8 else "unreadable_utf8"), f"{name} line {number}"
@@ -286,29 +307,49 @@ def _txt(lines: Lines, *, name: str, read: ReadConfig) -> Found:
 Paragraph = tuple[str, int, bool]
 
 
-def _whole(lines: Lines) -> Iterator[Paragraph]:
-    content = list(lines)
-    if content:
-        bad = next((number for number, _, is_utf8 in content if not is_utf8), None)
-        yield "\n".join(line for _, line, _ in content), bad or 1, bad is None
+def _whole(lines: Lines, *, name: str, most_chars: int) -> Iterator[Paragraph]:
+    """All lines as one: text, number of the first line (or of the first bad one), validity."""
+    content = _Held(name, most_chars)
+    for line in lines:
+        content.add(line)
+    if content.lines:
+        yield content.join()
 
 
-def _paragraphs(lines: Lines) -> Iterator[Paragraph]:
-    """Runs of lines that are not blank: text, number of the first line (or of the first bad one), validity."""
-    held: list[tuple[int, str, bool]] = []
+def _paragraphs(lines: Lines, *, name: str, most_chars: int) -> Iterator[Paragraph]:
+    """Runs of lines that are not blank, as `_whole` gives them."""
+    held = _Held(name, most_chars)
     for line in lines:
         if line[1].strip():
-            held.append(line)
-        elif held:
-            yield _join(held)
-            held = []
-    if held:
-        yield _join(held)
+            held.add(line)
+        elif held.lines:
+            yield held.join()
+            held = _Held(name, most_chars)
+    if held.lines:
+        yield held.join()
 
 
-def _join(lines: list[tuple[int, str, bool]]) -> Paragraph:
-    bad = next((number for number, _, is_utf8 in lines if not is_utf8), None)
-    return "\n".join(line for _, line, _ in lines), bad or lines[0][0], bad is None
+class _Held:
+    """Lines that will be one text. Raises DataError when they have more than `most_chars` characters."""
+
+    def __init__(self, name: str, most_chars: int) -> None:
+        self.lines: list[str] = []
+        self._name, self._most_chars = name, most_chars
+        self._chars = self._first = self._bad = 0
+
+    def add(self, line: tuple[int, str, bool]) -> None:
+        """Hold one more line."""
+        number, text, is_utf8 = line
+        self.lines.append(text)
+        self._first = self._first or number
+        self._bad = self._bad or (0 if is_utf8 else number)
+        self._chars += len(text) + 1
+        if self._chars > self._most_chars:
+            raise DataError(too_large(f"{self._name} from line {self._first} on", self._most_chars))
+
+    def join(self) -> Paragraph:
+        """The text, the number of the first line (or of the first bad one), and whether all were valid."""
+        return "\n".join(self.lines), self._bad or self._first, not self._bad
 
 
 def _sections(paragraphs: Iterator[Paragraph], *, heading: re.Pattern[str], section_chars: int) -> Iterator[Paragraph]:
@@ -334,5 +375,5 @@ def _gather(paragraphs: list[Paragraph]) -> Paragraph:
 
 def open_members(path: Path, read: ReadConfig) -> Iterator[tuple[str, IO[bytes]]]:
     """The chosen members of an archive as open files."""
-    for name, content in read_members(path, read.members):
+    for name, content in read_members(path, read.members, excluded=read.excluded):
         yield name, io.BytesIO(content)

@@ -5,7 +5,6 @@ are read on; a table without the wanted column is an error, since none of its ro
 """
 
 import csv
-import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -18,9 +17,12 @@ Lines = Iterator[tuple[int, str, bool]]
 Row = tuple[dict[str, Any] | str, str, str]
 
 
-def csv_rows(lines: Lines, *, name: str, column: str, delimiter: str) -> Iterator[Row]:
-    """Every row below the header; a field in quotes may hold line ends. Raises DataError if `column` is not there."""
-    csv.field_size_limit(sys.maxsize)
+def csv_rows(lines: Lines, *, name: str, column: str, delimiter: str, most_chars: int) -> Iterator[Row]:
+    """Every row below the header; a field in quotes may hold line ends, and up to `most_chars` characters.
+
+    Raises DataError if `column` is not there.
+    """
+    csv.field_size_limit(most_chars)
     seen: list[tuple[str, bool]] = []
     reader = csv.reader(_feed(lines, seen), delimiter=delimiter, strict=True)
     header: list[str] | None = None

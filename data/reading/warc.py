@@ -10,7 +10,6 @@ toolkits that sniff by libmagic lose XHTML as `text/xml`. One record is held in 
 """
 
 import base64
-import gzip
 import hashlib
 import io
 import zlib
@@ -25,10 +24,12 @@ import brotli
 import zstandard
 
 from core.errors import DataError
-from data.reading.compression import plain_blocks
+from data.reading.compression import plain_blocks, unpacked
 from data.reading.html import is_page
 
 LINE_BYTES = 1 << 16
+# A few kilobytes of a compressed response may stand for gigabytes; no page has more than this.
+BODY_BYTES = 1 << 28
 HTML_TYPES = {"text/html": "html", "application/xhtml+xml": "xhtml"}
 # A server that names one of these may mean a page: its beginning decides.
 VAGUE_TYPES = ("", "application/octet-stream", "unknown/unknown", "text/xml", "application/xml")
@@ -207,14 +208,22 @@ def _decoded(body: bytes, encoding: str) -> bytes:
     if encoding in ("", "identity") or not body:
         return body
     if encoding in ("gzip", "x-gzip"):
-        return gzip.decompress(body)
-    if encoding == "deflate":
-        return zlib.decompress(body, 15 if body[0] & 15 == 8 else -15)
-    if encoding == "br":
-        return bytes(brotli.decompress(body))
+        return unpacked(body, ".gz", most_bytes=BODY_BYTES)
     if encoding == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+        return unpacked(body, ".zst", most_bytes=BODY_BYTES)
+    if encoding == "deflate":
+        inflating = zlib.decompressobj(15 if body[0] & 15 == 8 else -15)
+        return _whole(inflating.decompress(body, BODY_BYTES), is_whole=inflating.eof)
+    if encoding == "br":
+        unfolding = brotli.Decompressor()
+        return _whole(unfolding.process(body, output_buffer_limit=BODY_BYTES), is_whole=unfolding.is_finished())
     raise ValueError(f"unknown encoding {encoding}")
+
+
+def _whole(content: bytes, *, is_whole: bool) -> bytes:
+    if not is_whole:
+        raise ValueError(f"cut off, or more than {BODY_BYTES:,} bytes")
+    return content
 
 
 def count_records(stream: IO[bytes], *, name: str) -> Counter[str]:

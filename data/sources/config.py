@@ -1,29 +1,30 @@
 """Section `sources` of a recipe: where each source comes from, its licence, and how it is read."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from typing import Any
 
+from core.artifact import WITNESS
 from core.config import PLACEMENT, placement
 from core.errors import ConfigError
-from data.reading.extract import Format, ReadConfig
-from data.sources.debian import Package
-from data.sources.download import Attempts
-from data.sources.httpfile import Link, Manners
-from data.sources.pypi import Release
+from data.reading.extract import ReadConfig
+from data.sources.address import file_name
+from data.sources.commoncrawl import CommonCrawl, CrawlConfig
+from data.sources.debian import Debian
+from data.sources.download import Attempts, Manners
+from data.sources.files import Files
+from data.sources.http import Http
+from data.sources.huggingface import HubConfig, HuggingFace
+from data.sources.kind import SourceKind
+from data.sources.pypi import Pypi
+from data.sources.remote import Remote
+from data.sources.warc import Warc
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SPDX = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-
-FILE = re.compile(r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")
-NEEDED = {
-    "pypi": ("package", "version", "file", "sha256"),
-    "debian": ("package", "version", "sha256"),
-    "http": ("urls",),
-}
 
 
 class Kind(Enum):
@@ -31,45 +32,41 @@ class Kind(Enum):
 
     PYPI = "pypi"
     DEBIAN = "debian"
+    HTTP = "http"
+    REMOTE = "remote"
+    COMMONCRAWL = "commoncrawl"
+    HUGGINGFACE = "huggingface"
     FILES = "files"
     WARC = "warc"
-    HTTP = "http"
 
 
-LOCAL = (Kind.FILES, Kind.WARC)
-ARCHIVES = (Kind.PYPI, Kind.DEBIAN)
+KINDS: dict[Kind, SourceKind] = {
+    Kind.PYPI: Pypi(),
+    Kind.DEBIAN: Debian(),
+    Kind.HTTP: Http(),
+    Kind.REMOTE: Remote(),
+    Kind.COMMONCRAWL: CommonCrawl(),
+    Kind.HUGGINGFACE: HuggingFace(),
+    Kind.FILES: Files(),
+    Kind.WARC: Warc(),
+}
 
-
-def is_archive(kind: Kind, members: list[str]) -> bool:
-    """Whether what a source brings are archives, of which members are read."""
-    return kind in ARCHIVES or (kind is Kind.HTTP and bool(members))
+# Kinds whose files lie on this machine already.
+LOCAL = tuple(kind for kind, how in KINDS.items() if isinstance(how, Files))
 
 
 @dataclass(kw_only=True, slots=True)
 class UrlConfig:
-    """A file on the web: its address, its SHA-256, and its name here, by default the last part of the address."""
+    """A file elsewhere: its address, its SHA-256, and its name here, by default the last part of the address."""
 
     url: str
-    sha256: str
+    sha256: str = ""
     name: str = ""
-
-    @property
-    def link(self) -> Link:
-        """The file as what downloads it needs it."""
-        return Link(self.url, self.sha256)
 
     @property
     def file(self) -> str:
         """The file's name here; its ending tells the format."""
-        return self.name or PurePosixPath(unquote(urlsplit(self.url).path)).name
-
-    def check(self, *, source: str) -> None:
-        """Raise ConfigError if address, hash or name are none."""
-        self.link.check(source=source)
-        if not SHA256.fullmatch(self.sha256):
-            raise ConfigError(f"source {source}: sha256 {self.sha256!r} is not 64 lower-case hex digits; write all")
-        if not FILE.fullmatch(self.file):
-            raise ConfigError(f"source {source}: {self.file!r} of {self.url} is no plain file name; give a name")
+        return self.name or file_name(self.url)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -81,9 +78,14 @@ class SourceConfig:
     evidence   globs of files that show the licence: members of the archive, or files in the folder of `path`; for a
                Debian package its copyright file if none are given
     language   BCP 47 tag of the text
-    urls       http only: the files; they are read as archives if `read.members` says which members
+    urls       http and remote: the files; they are read as archives if `read.members` says which members
+               commoncrawl: further evidence; huggingface: files of the repository that are evidence, by path
+    hub        huggingface only: which rows; `package` is the repository, `version` the revision
+    crawl      commoncrawl only: which files of which crawl
+    store      remote only: how to reach the store, as its client names it, for example `endpoint_override` of S3
     path       files and warc only: a file or a glob, taken from the current directory
-    sha256     of the package's file; of the file at `path`, where it is one file and should be pinned
+    sha256     of the package's file; of the rows as lines of canonical JSON (huggingface); of the file at `path`, where
+               it is one file and should be pinned
     """
 
     name: str
@@ -97,54 +99,40 @@ class SourceConfig:
     file: str = ""
     sha256: str = ""
     urls: list[UrlConfig] = field(default_factory=list)
+    hub: HubConfig = field(default_factory=HubConfig)
+    crawl: CrawlConfig = field(default_factory=CrawlConfig)
+    store: dict[str, Any] = placement(dict)
     path: Path = field(default=Path(), metadata={PLACEMENT: True})
     read: ReadConfig = field(default_factory=ReadConfig)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"source name {self.name!r} is not lower-case words joined by hyphens; rename the source")
+        if self.name == WITNESS:
+            raise ConfigError(f"source name {self.name} is one that artifacts keep for themselves; rename the source")
         if not SPDX.fullmatch(self.license):
             raise ConfigError(
                 f"source {self.name}: license {self.license!r} is not an SPDX expression; write it as one"
             )
-        if self.sha256 and not SHA256.fullmatch(self.sha256):
-            raise ConfigError(f"source {self.name}: sha256 {self.sha256!r} is not 64 lower-case hex digits; write all")
-        missing = [name for name in NEEDED.get(self.kind.value, ()) if not getattr(self, name)]
-        if self.kind in LOCAL and self.path == Path():
-            missing.append("path")
-        if self.kind in ARCHIVES and not self.read.members:
-            missing.append("read.members")
-        if missing:
-            raise ConfigError(f"source {self.name} of kind {self.kind.value} lacks {', '.join(missing)}; give it")
-        self._check_kind()
+        for sha256 in (self.sha256, self.crawl.sha256, *self.crawl.pins, *(one.sha256 for one in self.urls)):
+            check_sha256(sha256, source=self.name)
+        self.how.check(self)
 
-    def _check_kind(self) -> None:
-        """Check what belongs to some kinds only."""
-        for one in self.urls:
-            one.check(source=self.name)
-        if len({one.file for one in self.urls}) < len(self.urls):
-            raise ConfigError(f"source {self.name}: two of its urls end in the same name; give names that differ")
-        if self.kind is Kind.DEBIAN:
-            self.debian.check(source=self.name)
-        if self.kind is Kind.WARC:
-            if self.read.format not in (Format.AUTO, Format.WARC):
-                raise ConfigError(f"source {self.name} is a warc, not {self.read.format.value}; leave out read.format")
-            self.read = replace(self.read, format=Format.WARC)
+    @property
+    def how(self) -> SourceKind:
+        """What knows this kind of source."""
+        return KINDS[self.kind]
 
     @property
     def is_archive(self) -> bool:
         """Whether what is fetched are archives, of which members are read."""
-        return is_archive(self.kind, self.read.members)
+        return self.how.is_archive(self.read.members)
 
-    @property
-    def release(self) -> Release:
-        """The file of a package that this source reads."""
-        return Release(package=self.package, version=self.version, file=self.file, sha256=self.sha256)
 
-    @property
-    def debian(self) -> Package:
-        """The Debian package that this source reads."""
-        return Package(name=self.package, version=self.version, sha256=self.sha256)
+def check_sha256(sha256: str, *, source: str) -> None:
+    """Raise ConfigError if a hash is given and is none."""
+    if sha256 and not SHA256.fullmatch(sha256):
+        raise ConfigError(f"source {source}: sha256 {sha256!r} is not 64 lower-case hex digits; write all")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -175,6 +163,17 @@ class SourcesConfig:
             raise ConfigError(
                 f"sources.attempts is {self.attempts} and retry_wait_s {self.retry_wait_s}; give at least 1 and 0"
             )
+        self._check_pins()
+
+    def _check_pins(self) -> None:
+        """Refuse a source whose hashes are not all given: what it holds would be anybody's guess."""
+        for item in self.items:
+            missing = item.how.unpinned(item)
+            if missing:
+                raise ConfigError(
+                    f"source {item.name} of kind {item.kind.value} lacks {', '.join(missing)}; give it, or have it "
+                    "printed: python -m data pin RECIPE"
+                )
 
     @property
     def patience(self) -> Attempts:
@@ -187,3 +186,16 @@ class SourcesConfig:
         return Manners(
             attempts=self.patience, request_wait_s=self.request_wait_s, retry_after_max_s=self.retry_after_max_s
         )
+
+
+@dataclass(kw_only=True, slots=True)
+class UnpinnedConfig(SourcesConfig):
+    """Section `sources` while its hashes are being learned."""
+
+    def _check_pins(self) -> None:
+        """Take them as they are."""
+
+
+def is_archive(record: dict[str, Any]) -> bool:
+    """Whether a source of `sources.json` has archives, of which members are read."""
+    return KINDS[Kind(record["kind"])].is_archive(record["read"]["members"])

@@ -1,8 +1,10 @@
-"""Downloads one exact version of a Debian package through apt, and nothing else: nothing is installed or run.
+"""Kind debian: one exact version of a Debian package, downloaded through apt and read as an archive.
+
+Nothing is installed or run.
 
 apt is the machine's own, with its sources, proxies and keys; APT_CONFIG names another configuration, as apt does it
 (the tests have a repository of their own there). Its messages may hold an address with a password: none is shown.
-The package is read as an archive (data/reading/archive.py); the evidence for its licence is its copyright file (Debian
+The evidence for its licence is its copyright file (Debian
 Policy 12.5). A mirror drops a version when the next one comes: what is pinned here may be gone in a month.
 """
 
@@ -12,11 +14,18 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from core.errors import ConfigError, DataError, RetryError
-from data.sources.download import Attempts, keep
+from data.sources.download import Attempts, Wanted
+from data.sources.kind import RemoteKind
+
+if TYPE_CHECKING:
+    from data.sources.config import SourceConfig
+    from data.sources.shelf import Shelf
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?")
 VERSION = re.compile(r"[0-9][A-Za-z0-9.+:~-]*")
@@ -26,11 +35,10 @@ GONE = re.compile(r"Version '.*' for '.*' was not found|\b404 +Not Found|\(2: No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """One version of a Debian package, and what its file must hash to; the name may end in `:architecture`."""
+    """One version of a Debian package; the name may end in `:architecture`."""
 
     name: str
     version: str
-    sha256: str
 
     def __str__(self) -> str:
         return f"Debian package {self.name} {self.version}"
@@ -53,23 +61,55 @@ class Package:
             )
 
 
-def download_package(package: Package, target: Path, *, attempts: Attempts) -> None:
-    """Download a package to `target`, checked.
+class Debian(RemoteKind):
+    """A Debian package, which holds a tar."""
 
-    Raises DataError if its version is gone or the file is not what its hash says, RetryError if apt keeps failing.
+    needed: ClassVar[tuple[str, ...]] = ("package", "version", "read.members")
+
+    def check(self, item: "SourceConfig") -> None:
+        """Check that apt would take package and version for such."""
+        super().check(item)
+        _package(item).check(source=item.name)
+
+    def unpinned(self, item: "SourceConfig") -> list[str]:
+        """The file's hash."""
+        return [] if item.sha256 else ["sha256"]
+
+    def is_archive(self, members: list[str]) -> bool:
+        """Always."""
+        return True
+
+    def evidence_members(self, item: "SourceConfig") -> list[str]:
+        """The copyright file, if nothing else is named."""
+        return item.evidence or [_package(item).copyright]
+
+    def wanted(self, item: "SourceConfig", shelf: "Shelf") -> Iterator[Wanted]:
+        """The package's file."""
+        package = _package(item)
+
+        def receive(aside: Path) -> None:
+            download_package(package, aside, attempts=shelf.attempts)
+
+        yield Wanted(name=package.file, sha256=item.sha256, pin="sha256", what=str(package), receive=receive)
+
+
+def _package(item: "SourceConfig") -> Package:
+    return Package(name=item.package, version=item.version)
+
+
+def download_package(package: Package, target: Path, *, attempts: Attempts) -> None:
+    """Download a package to `target`, as apt verifies it.
+
+    Raises DataError if its version is gone, RetryError if apt keeps failing, ConfigError if there is no apt.
     """
     if shutil.which("apt-get") is None:
         raise ConfigError(f"{package} needs apt-get, which this machine lacks; fetch it on a Debian")
-
-    def receive(aside: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix=".apt-", dir=target.parent) as scratch:
-            _persist(package, Path(scratch), attempts=attempts)
-            found = sorted(Path(scratch).glob("*.deb"))
-            if len(found) != 1:
-                raise DataError(f"apt-get brought {len(found)} files for {package}; look at its configuration")
-            found[0].replace(aside)
-
-    keep(target, package.sha256, what=package, receive=receive)
+    with tempfile.TemporaryDirectory(prefix=".apt-", dir=target.parent) as scratch:
+        _persist(package, Path(scratch), attempts=attempts)
+        found = sorted(Path(scratch).glob("*.deb"))
+        if len(found) != 1:
+            raise DataError(f"apt-get brought {len(found)} files for {package}; look at its configuration")
+        found[0].replace(target)
 
 
 def _persist(package: Package, folder: Path, *, attempts: Attempts) -> None:

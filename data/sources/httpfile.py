@@ -1,4 +1,4 @@
-"""Downloads a file from the web by its address and SHA-256: politely, patiently, and whole or not at all.
+"""Downloads a file from the web: politely and patiently. Whether it is the right one, its hash must tell.
 
 A connection that breaks is taken up where it broke (RFC 9110, section 14: Range, with If-Range where the server gave a
 strong ETag). 408, 425, 429 and 5xx are asked again, each time after a longer pause or after what Retry-After asks for;
@@ -19,9 +19,10 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from core.errors import ConfigError, DataError, RetryError
+from core.errors import DataError, RetryError
 from core.progress import Progress
-from data.sources.download import Attempts, keep
+from data.sources.address import check_web_address
+from data.sources.download import Manners
 from data.sources.robots import Robots, parse_robots
 
 AGENT = "wholegrain"
@@ -33,29 +34,6 @@ MAX_HOPS = 5
 FAULTS = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A file on the web, and what it must hash to."""
-
-    url: str
-    sha256: str
-
-    def __str__(self) -> str:
-        return self.url
-
-    def check(self, *, source: str) -> None:
-        """Raise ConfigError if the address is not of the web or holds a password, which would be published with it."""
-        try:
-            parts = urlsplit(self.url)
-        except ValueError as error:
-            raise ConfigError(f"source {source}: {self.url!r} is no address: {error}; correct it") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ConfigError(
-                f"source {source}: the address at {parts.hostname or self.url!r} is not one of http or https without a "
-                "password; correct it"
-            )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
     """The time, as something that a test may replace."""
@@ -63,15 +41,6 @@ class Clock:
     now_s: Callable[[], float] = time.monotonic
     wait_s: Callable[[float], None] = time.sleep
     date: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
-    """How patient and how polite to be: the pause between requests to a host, and the longest Retry-After to heed."""
-
-    attempts: Attempts
-    request_wait_s: float
-    retry_after_max_s: float
 
 
 class PassingFault(Exception):  # noqa: N818 (it may pass: no error yet)
@@ -85,12 +54,17 @@ class PassingFault(Exception):  # noqa: N818 (it may pass: no error yet)
 
 @dataclass(slots=True)
 class Part:
-    """How far a download is: bytes on the disk, the length that the server declares, and its ETag."""
+    """How far a download is: bytes on the disk, the length that the server declares, and its ETag.
+
+    What an earlier run left is gone on with unseen: the hash of the whole decides, and `keep` begins again if it is
+    wrong.
+    """
 
     path: Path
     received: int = 0
     declared: int = -1
     etag: str = ""
+    is_left: bool = False
 
 
 @dataclass(slots=True)
@@ -103,22 +77,18 @@ class Web:
     robots: dict[str, Robots] = field(default_factory=dict)
     asked_s: dict[str, float] = field(default_factory=dict)
 
-    def download(self, link: Link, target: Path) -> str:
-        """Download a file to `target`, checked, and return the ETag it came with.
+    def receive(self, url: str, path: Path) -> str:
+        """Download a file to `path` and return the ETag it came with; what is there already is taken as its beginning.
 
-        Raises DataError if it is gone, forbidden, of a wrong length or hash; RetryError if the network keeps failing.
+        Raises DataError if it is gone, forbidden or of a wrong length; RetryError if the network keeps failing.
         """
-        part = Part(target)
-
-        def receive(aside: Path) -> None:
-            part.path = aside
-            self._persist(link.url, part)
-
-        keep(target, link.sha256, what=link.url, receive=receive)
+        received = path.stat().st_size if path.exists() else 0
+        part = Part(path, received=received, is_left=received > 0)
+        self._persist(url, part)
         return part.etag
 
     def _persist(self, url: str, part: Part) -> None:
-        number, best = 0, 0
+        number, best = 0, part.received
         while True:
             try:
                 self._attempt(url, part)
@@ -146,7 +116,8 @@ class Web:
                 headers["If-Range"] = part.etag
         with self._ask(url, headers) as answer:
             if answer.status_code == 416 and part.received:
-                self._check_end(url, part, answer)
+                if not part.is_left:
+                    self._check_end(url, part, answer)
                 return
             if answer.status_code not in (200, 206):
                 raise _refusal(url, answer.status_code)
@@ -182,7 +153,7 @@ class Web:
                 return answer
             answer.close()
             url = urljoin(url, answer.headers.get("Location", ""))
-            Link(url, "").check(source="redirection")
+            check_web_address(url, where="a redirection")
         raise DataError(f"{url} is reached after more than {MAX_HOPS} redirections; give the last address")
 
     def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
@@ -257,10 +228,13 @@ def _begin(part: Part, answer: requests.Response) -> None:
     length = answer.headers.get("Content-Length", "")
     if answer.status_code == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if found and part.is_left:
+            part.declared, part.etag = -1 if found[2] == "*" else int(found[2]), etag
+            part.is_left = False
         is_same = found is not None and found[2] in ("*", str(part.declared)) and etag == part.etag
         if found and is_same and int(found[1]) == part.received:
             return
         part.received = 0
         raise PassingFault("another range than asked for")
-    part.received, part.etag = 0, etag
+    part.received, part.etag, part.is_left = 0, etag, False
     part.declared = int(length) if length.isdecimal() else -1

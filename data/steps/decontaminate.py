@@ -5,14 +5,15 @@ appendix C: 13-grams, letter case and punctuation aside; records of fewer words 
 n-grams that more than 10 documents of the corpus hold are common phrases and no evidence). Where we differ: the whole
 document goes, not 200 characters around the find; a letter of a script without spaces is a word (data/steps/words.py).
 
-The files are JSON lines and pinned by hash, so that the result follows from the recipe; where they lie is placement.
+The files are JSON lines, by themselves or in an archive such as a wheel of the package index, and pinned by hash, so
+that the result follows from the recipe; where they lie is placement.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,23 @@ import numpy as np
 from core.config import placement
 from core.errors import ConfigError, DataError
 from core.hashing import sha256_hex
-from data.documents import Document
+from data.reading.archive import MOST_BYTES, read_members
+from data.reading.compression import plain_blocks, whole_content
 from data.steps.minhash import Hashes, shingles_of
 from data.steps.words import words_of
-from data.workers import mapping
 
 
 @dataclass(kw_only=True, slots=True)
 class Benchmark:
-    """An evaluation set: JSON lines with the SHA-256 of the file, and the fields of a record that hold its text."""
+    """An evaluation set: JSON lines with the SHA-256 of the file, and the fields of a record that hold its text.
+
+    member  if the file is an archive, as a wheel: which of its members, perhaps compressed, holds the lines
+    """
 
     name: str
     sha256: str
     fields: list[str]
+    member: str = ""
     path: Path = placement(Path)
 
 
@@ -70,14 +75,6 @@ class Wanted:
     records: list[Hashes]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The benchmark for which each dropped document is dropped, by key, and what is reported of every benchmark."""
-
-    dropped: dict[str, str]
-    report: dict[str, dict[str, int]]
-
-
 def read_benchmark(benchmark: Benchmark, config: DecontaminationConfig) -> tuple[Wanted, set[int]]:
     """The n-grams of a benchmark and their lengths in words.
 
@@ -94,6 +91,8 @@ def read_benchmark(benchmark: Benchmark, config: DecontaminationConfig) -> tuple
             f"benchmark {benchmark.name}: {benchmark.path} has SHA-256 {sha256_hex(content)}, the recipe says "
             f"{benchmark.sha256 or 'none'}; give the file that was meant, or its hash"
         )
+    if benchmark.member:
+        content = _member(benchmark)
     records, widths = [], set()
     for number, line in enumerate(content.splitlines(), start=1):
         hashes = []
@@ -106,30 +105,52 @@ def read_benchmark(benchmark: Benchmark, config: DecontaminationConfig) -> tuple
     return Wanted(benchmark.name, records), widths
 
 
-def find_contaminated(documents: Sequence[Document], *, config: DecontaminationConfig, workers: int) -> Found:
-    """Which documents hold text of a benchmark; of several the first in the recipe is named."""
+def _member(benchmark: Benchmark) -> bytes:
+    """The plain content of the archive's member."""
+    name, content = next(read_members(benchmark.path, [benchmark.member]))
+    return whole_content(plain_blocks(BytesIO(content), name), name=name, most_bytes=MOST_BYTES)
+
+
+def read_benchmarks(config: DecontaminationConfig) -> tuple[list[Wanted], Hashes, list[int]]:
+    """All benchmarks, the n-grams of all of them, sorted, and the lengths of those. Raises as read_benchmark does."""
     read = [read_benchmark(benchmark, config) for benchmark in config.benchmarks]
-    lengths = sorted({width for _, widths in read for width in widths})
     wanted = np.unique(np.concatenate([record for one, _ in read for record in one.records] or [_NONE]))
-    with mapping(workers) as mapped:
-        act = partial(shared_ngrams, wanted=wanted, widths=lengths)
-        shared: list[list[int]] = list(mapped(act, [document.text for document in documents]))
-    holders = Counter(number for numbers in shared for number in numbers)
-    evidence = [{number for number in numbers if holders[number] <= config.max_documents} for numbers in shared]
-    dropped: dict[str, str] = {}
-    report = {}
-    present = set().union(*evidence)
-    for one, _ in read:
-        mine = {int(number) for record in one.records for number in record}
-        hit = [document.key for document, numbers in zip(documents, evidence, strict=True) if numbers & mine]
-        report[one.name] = {
-            "records": len(one.records),
-            "too_short": sum(not len(record) for record in one.records),
-            "found": sum(not present.isdisjoint(record.tolist()) for record in one.records),
-            "documents": len(hit),
+    return [one for one, _ in read], wanted, sorted({width for _, widths in read for width in widths})
+
+
+class Evidence:
+    """Counts, for each benchmark, the documents that hold its text, and which of its records were found.
+
+    `holders` says of every n-gram how many documents hold it.
+    """
+
+    def __init__(self, benchmarks: Sequence[Wanted], holders: Mapping[int, int], config: DecontaminationConfig) -> None:
+        self._benchmarks = benchmarks
+        self._ngrams = [{int(number) for record in one.records for number in record} for one in benchmarks]
+        self._holders, self._most = holders, config.max_documents
+        self._present: set[int] = set()
+        self._documents = Counter[str]()
+
+    def weigh(self, shared: Iterable[int]) -> str:
+        """The name of the first benchmark of which a document with these n-grams holds text; empty: of none."""
+        evidence = {number for number in shared if self._holders[number] <= self._most}
+        self._present |= evidence
+        zipped = zip(self._benchmarks, self._ngrams, strict=True)
+        hit = [one.name for one, ngrams in zipped if not evidence.isdisjoint(ngrams)]
+        self._documents.update(hit)
+        return hit[0] if hit else ""
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """Of every benchmark its records, those too short to look for, those found, and the documents."""
+        return {
+            one.name: {
+                "records": len(one.records),
+                "too_short": sum(not len(record) for record in one.records),
+                "found": sum(not self._present.isdisjoint(record.tolist()) for record in one.records),
+                "documents": self._documents[one.name],
+            }
+            for one in self._benchmarks
         }
-        dropped = dict.fromkeys(hit, one.name) | dropped
-    return Found(dropped, report)
 
 
 def shared_ngrams(text: str, *, wanted: Hashes, widths: Sequence[int]) -> list[int]:

@@ -8,20 +8,24 @@ between white space, so for Chinese, Japanese and Thai `min_words` should be 0 a
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
+
+import numpy as np
 
 from core.errors import ConfigError
-from data.steps.words import unspaced_letters, words_of
+from data.steps.words import spaced_runs, unspaced_letters, width_of, words_of
 
 EMPTY = "empty"
+BMP = 0xFFFF
 
 
 @dataclass(kw_only=True, slots=True)
 class FilterConfig:
     """Field `filters` of section `clean`. A fraction of 1 and a minimum of 0 let everything pass.
 
-    min_chars               characters of the text
+    min_chars               characters of the text; a letter of a script without spaces counts as three
     min_words               words of the text
     max_word_chars          characters of the longest word (keys, tables and dumps without spaces have long ones)
     max_symbol_frac         characters that are neither letter, mark, digit, punctuation nor white space
@@ -58,15 +62,31 @@ Filter = Callable[[str, FilterConfig], bool]
 
 def symbol_frac(text: str) -> float:
     """Characters that are neither letter, mark, digit, punctuation nor white space, over all characters."""
-    counts = Counter(text).items()
-    symbols = sum(count for char, count in counts if unicodedata.category(char)[0] in "SC" and not char.isspace())
+    symbols = sum(count for char, count in characters(text) if _is_symbol(char))
     return symbols / max(len(text), 1)
 
 
 def digit_frac(text: str) -> float:
     """Digits over the characters that are not white space."""
-    counts = Counter("".join(text.split()))
-    return sum(count for char, count in counts.items() if char.isdigit()) / max(counts.total(), 1)
+    counts = characters(text)
+    total = sum(count for char, count in counts if not char.isspace())
+    return sum(count for char, count in counts if char.isdigit()) / max(total, 1)
+
+
+@lru_cache(maxsize=1)
+def characters(text: str) -> Sequence[tuple[str, int]]:
+    """Every character of a text and how often it occurs; the last text's are kept, since two filters ask for them."""
+    codes = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
+    if codes.max(initial=0) > BMP:  # a place for every code point up to an emoji would cost more than it saves
+        return list(Counter(text).items())
+    counts = np.bincount(codes)
+    found = np.flatnonzero(counts)
+    return list(zip(map(chr, found.tolist()), counts[found].tolist(), strict=True))
+
+
+@cache
+def _is_symbol(char: str) -> bool:
+    return unicodedata.category(char)[0] in "SC" and not char.isspace()
 
 
 def repeated_line_frac(text: str) -> float:
@@ -85,16 +105,20 @@ def words_between_spaces(text: str) -> list[str]:
     return words_of(text) if 2 * unspaced_letters(text) > sum(map(len, words)) else words
 
 
+def longest_word(text: str) -> int:
+    """Characters of the longest word; a sentence of a script without spaces is none, in no text."""
+    return max((len(run) for word in words_between_spaces(text) for run in spaced_runs(word)), default=0)
+
+
 # In the order in which they are asked; the first that drops gives the reason.
 FILTERS: dict[str, Filter] = {
     EMPTY: lambda text, _: not text.strip(),
-    "too_few_chars": lambda text, config: len(text) < config.min_chars,
+    "too_few_chars": lambda text, config: len(text) < config.min_chars and width_of(text) < config.min_chars,
     "too_few_words": lambda text, config: (
         len(text.split()) < config.min_words and len(words_between_spaces(text)) < config.min_words
     ),
     "long_word": lambda text, config: (
-        max(map(len, text.split())) > config.max_word_chars
-        and max(map(len, words_between_spaces(text)), default=0) > config.max_word_chars
+        max(map(len, text.split())) > config.max_word_chars and longest_word(text) > config.max_word_chars
     ),
     "undecoded": lambda text, config: text.count("\ufffd") > config.max_replaced_frac * len(text),
     "symbols": lambda text, config: symbol_frac(text) > config.max_symbol_frac,

@@ -9,7 +9,8 @@ datatrove counts them; the paper does not say whether the first occurrence count
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
-from data.steps.signals import Signals, repeated
+from data.steps.signals import LETTERS_PER_WORD, Signals, repeated
+from data.steps.words import unspaced_letters
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 BULLETS = ("•", "-", "*", "‣", "◦", "·")
@@ -113,9 +114,16 @@ def quality_reason(signals: Signals, config: QualityConfig) -> str:
     if unfinished > config.max_ellipsis_line_frac * len(signals.lines):
         return "gopher_ellipsis_lines"
     chunks = text.split()
-    if sum(any(map(str.isalpha, chunk)) for chunk in chunks) < config.min_alpha_word_frac * len(chunks):
+    alphabetic = [chunk for chunk in chunks if chunk[0].isalpha() or any(map(str.isalpha, chunk))]
+    more = 0 if signals.is_plain else sum(map(_more_words, alphabetic))
+    if len(alphabetic) + more < config.min_alpha_word_frac * (len(chunks) + more):
         return "gopher_not_alphabetic"
     return ""
+
+
+def _more_words(chunk: str) -> int:
+    """How many words more than one stand between two white spaces: a sentence of a script without spaces does."""
+    return max(0, unspaced_letters(chunk) // LETTERS_PER_WORD - 1)
 
 
 def _word_reason(signals: Signals, config: QualityConfig) -> str:

@@ -10,6 +10,8 @@ a source's list should name such neighbours too. Short text and text of few lett
 answer worth acting on: it is not judged and stays.
 """
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +24,12 @@ from core.errors import ConfigError
 
 FRACTION_BITS = 16
 UNDETERMINED = "undetermined"
+# Letters above have three bytes and about three times the content.
+WIDE_FROM = "\u2e7f"
+# Vowels and points that stand on letters: of the characters of Tamil a third, and none of them is alphabetic.
+_MARK = re.compile(
+    f"[{''.join(char for char in map(chr, range(0x300, 0x2000)) if unicodedata.category(char)[0] == 'M')}]"
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,8 +38,8 @@ class LanguageConfig:
 
     expected         languages by source, as ISO 639-1 codes; the documents of sources without an entry all stay
     min_letters      a text of fewer letters is not judged; a letter of Chinese or Japanese counts as three
-    min_letter_frac  nor is a text in which fewer of the characters that are no white space are letters: prose is
-                     above 0.9, program code below 0.75
+    min_letter_frac  nor is a text in which fewer of the characters that are no white space are letters or stand on
+                     them: prose is above 0.9, program code below 0.75
     max_chars        only the beginning of a longer text is looked at
     """
 
@@ -65,9 +73,10 @@ class Model:
 def identify(text: str, config: LanguageConfig) -> str:
     """The code of the text's language, or `undetermined`."""
     head = text[: config.max_chars]
-    letters = sum(map(str.isalpha, head))
+    letters = sum(map(str.isalpha, head)) + len(_MARK.findall(head))
     visible = len("".join(head.split()))
-    if _weigh(head, letters) < config.min_letters or letters < config.min_letter_frac * visible:
+    more = 2 * sum(char > WIDE_FROM and char.isalpha() for char in head)
+    if letters + more < config.min_letters or letters + more < config.min_letter_frac * (visible + more):
         return UNDETERMINED
     return classify(head)
 
@@ -124,8 +133,3 @@ def _fixed_log1p(count: int) -> int:
     import mpmath
 
     return int(mpmath.nint(mpmath.log1p(count) * (1 << FRACTION_BITS)))
-
-
-def _weigh(text: str, letters: int) -> int:
-    """Letters, those above U+2E7F (three bytes and about three times the content) counted threefold."""
-    return letters + 2 * sum(char > "\u2e7f" and char.isalpha() for char in text)

@@ -3,8 +3,8 @@
 Broder 1997 (permuted minima) and Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (banding). The
 defaults are FineWeb's: 5-grams, 112 permutations in 14 bands of 8 rows (Penedo et al. 2024, arXiv:2406.17557,
 section 3.4), under which a pair of Jaccard similarity 0.75 shares a band with probability 0.77, and one of 0.85 with
-0.99. Where we differ: candidates are verified by their exact similarity (data/steps/fuzzy.py), since of the pairs that
-share a band more than half may be no near-duplicates; words of scripts without spaces are single letters
+0.99. Where we differ: candidates are verified by their exact similarity (data/cleaning/near.py), since of the pairs
+that share a band more than half may be no near-duplicates; words of scripts without spaces are single letters
 (data/steps/words.py); a permutation is a multiplication, an addition and a shift of 64-bit integers, not a modulus by
 a Mersenne prime.
 
@@ -99,13 +99,13 @@ def signature(shingles: Hashes, permutations: Permutations) -> Hashes:
     return least
 
 
-def bands_of(text: str, config: FuzzyConfig, permutations: Permutations) -> list[int]:
-    """One hash per band of a text's signature; none for a text without words."""
-    shingles = shingles_of(text, ngram=config.ngram)
+def bands_of(shingles: Hashes, config: FuzzyConfig, permutations: Permutations) -> Hashes:
+    """One hash per band of the signature of a text's shingles; none for a text without words."""
     if not len(shingles):
-        return []
+        return np.zeros(0, dtype=np.uint64)
     rows = signature(shingles, permutations).astype("<u8").reshape(config.bands, -1)
-    return [xxhash.xxh3_64_intdigest(band.to_bytes(4, "little") + row.tobytes()) for band, row in enumerate(rows)]
+    hashes = (xxhash.xxh3_64_intdigest(band.to_bytes(4, "little") + row.tobytes()) for band, row in enumerate(rows))
+    return np.fromiter(hashes, dtype=np.uint64, count=config.bands)
 
 
 def jaccard_reaches(one: Hashes, other: Hashes, least: float) -> bool:

@@ -22,7 +22,8 @@ _NEWLINES = re.compile("\r\n|[\r\x85\x0b\x0c\u2028\u2029]")
 _INVISIBLE = "\ufeff\u2060\u00ad\u200e\u200f"
 _CONTROLS = "".join(chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t")
 _REPLACED = str.maketrans({**dict.fromkeys(_CONTROLS + _INVISIBLE), "\u2581": " "})
-_LINE_ENDS = re.compile("[ \t]+$", re.MULTILINE)
+# Only from the start of a run, and without giving back: a run in mid-line would else cost the square of its length.
+_LINE_ENDS = re.compile("(?<![ \t])[ \t]++$", re.MULTILINE)
 _BLANK_LINES = re.compile("\n{3,}")
 
 

@@ -5,8 +5,8 @@ lines out of a text and drops pages. FineWeb (Penedo et al. 2024, arXiv:2406.175
 
 Where we differ: C4's list of bad words is not used; sentences are counted by their terminal marks, not by a trained
 splitter; marks of Chinese and Japanese end sentences and lines too; a line of scripts without spaces has as many words
-as letters and is as wide as twice its letters. FineWeb's threshold for repeated lines is the paper's 0.1; datatrove's
-default is 0.01.
+as letters and is as wide as three times its letters. FineWeb's threshold for repeated lines is the paper's 0.1;
+datatrove's default is 0.01.
 """
 
 import re
@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 
 from core.errors import ConfigError
 from data.steps.signals import Signals, repeated
-from data.steps.words import unspaced_letters
+from data.steps.words import unspaced_letters, width_of
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _SENTENCE_END = re.compile("[.!?]+[\"'”\u2019)]*(?=\\s|$)|[。\uff01\uff1f\uff0e｡]+")
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 TERMINALS = ".?!\"'" + "。\uff01\uff1f\uff0e｡”\u2019」』"
 STOPS = ".?!" + "。\uff01\uff1f\uff0e｡؟\u06d4।॥"
+_STOPS = tuple(STOPS)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,32 +75,40 @@ def c4_lines(text: str, config: C4Config) -> tuple[str, str]:
     lowered = text.lower()
     if any(phrase in lowered for phrase in config.refused):
         return text, "c4_refused"
-    kept = [line for line in (_c4_line(line, config) for line in text.split("\n")) if line]
-    if sum(len(_SENTENCE_END.findall(line)) for line in kept) < config.min_sentences:
-        return text, "c4_few_sentences"
-    return "\n".join(kept), ""
+    # Most pages have no refused phrase at all; then no line is searched for one.
+    phrases = [phrase for phrase in config.refused_lines if phrase in lowered]
+    endings = tuple(config.terminals)
+    kept = [line for line in (_c4_line(line, config, phrases, endings) for line in text.split("\n")) if line]
+    sentences = 0
+    for line in kept:
+        if sentences >= config.min_sentences:
+            break
+        sentences += len(_SENTENCE_END.findall(line))
+    return ("\n".join(kept), "") if sentences >= config.min_sentences else (text, "c4_few_sentences")
 
 
-def _c4_line(line: str, config: C4Config) -> str:
+def _c4_line(line: str, config: C4Config, phrases: list[str], endings: tuple[str, ...]) -> str:
     """A line as it stays, or an empty one."""
     line = line.strip()
     words = line.split()
-    if any(len(word) > config.max_word_chars for word in words):
+    if len(line) > config.max_word_chars and any(len(word) > config.max_word_chars for word in words):
         return ""
-    line = (line if config.has_citations else _CITATION.sub("", line)).strip()
-    if config.terminals and (not line.endswith(tuple(config.terminals)) or line.endswith("...")):
+    if not config.has_citations and "[" in line:
+        line = _CITATION.sub("", line).strip()
+    if endings and (not line.endswith(endings) or line.endswith("...")):
         return ""
-    if max(len(words), unspaced_letters(line)) < config.min_line_words:
+    if len(words) < config.min_line_words and unspaced_letters(line) < config.min_line_words:
         return ""
-    return "" if any(phrase in line.lower() for phrase in config.refused_lines) else line
+    return "" if phrases and any(phrase in line.lower() for phrase in phrases) else line
 
 
 def fineweb_reason(signals: Signals, config: FinewebConfig) -> str:
     """The first rule of FineWeb that a text breaks, or an empty string."""
     lines = signals.lines
-    if sum(line.rstrip().endswith(tuple(STOPS)) for line in lines) < config.min_stop_line_frac * len(lines):
+    if sum(line.rstrip().endswith(_STOPS) for line in lines) < config.min_stop_line_frac * len(lines):
         return "fineweb_stops"
-    short = sum(len(line) + unspaced_letters(line) <= config.short_line_chars for line in lines)
+    widths = map(len, lines) if signals.is_plain else map(width_of, lines)
+    short = sum(width <= config.short_line_chars for width in widths)
     if short > config.max_short_line_frac * len(lines):
         return "fineweb_short_lines"
     if repeated(lines)[1] > config.max_repeated_frac * sum(map(len, lines)):

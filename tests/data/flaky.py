@@ -16,6 +16,7 @@ class Site:
 
     faults   answers to the next requests for files: a status, or "drop" after half of what is left
     added    how many bytes more than it has it declares
+    shift    how many bytes behind the one that was asked for an answered range begins
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -27,6 +28,8 @@ class Site:
     robots: str = ""
     robots_status: int = 404
     added: int = 0
+    shift: int = 0
+    is_length_told: bool = True
     is_range_ignored: bool = False
     url: str = ""
 
@@ -59,6 +62,7 @@ def serving() -> Iterator[Site]:  # noqa: C901 (the handler's branches are count
             if start and start >= len(content):
                 self._answer(416, b"", headers={"Content-Range": f"bytes */{len(content)}"})
                 return
+            start += site.shift if start else 0
             part = content[start:]
             sent = part[: len(part) // 2] if is_dropped else part
             place = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
@@ -70,7 +74,8 @@ def serving() -> Iterator[Site]:  # noqa: C901 (the handler's branches are count
             self, status: int, content: bytes, *, declared: int = -1, headers: Mapping[str, str] = EMPTY
         ) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content) if declared < 0 else declared))
+            if site.is_length_told or status != 200:
+                self.send_header("Content-Length", str(len(content) if declared < 0 else declared))
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()

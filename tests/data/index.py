@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from data.sources.pypi import pip_settings
+from data.sources.pypiindex import pip_settings
 
 Members = Mapping[str, str | bytes]
 

@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from core.artifact import Artifact, build, plan
+from core.hashing import canonical_json
 from core.seeds import random_bytes
+from data.corpus.keys import write_keys
+from data.course import plan_course
 from data.documents import Document, key_of, write_documents
-from data.pack import PackConfig, describe, write_order
+from data.orderfile import describe, write_order
+from data.packconfig import PackConfig
+from data.report import REPORT
 from data.shards import write_shards
 
 VOCAB_SIZE = 512
@@ -19,7 +25,12 @@ def documents_of(source: str, texts: Sequence[str]) -> list[Document]:
 
 
 def write_clean(
-    runs: Path, train: Mapping[str, Sequence[str]], *, heldout: Mapping[str, Sequence[str]], shards: int = 1
+    runs: Path,
+    train: Mapping[str, Sequence[str]],
+    *,
+    heldout: Mapping[str, Sequence[str]],
+    shards: int = 1,
+    report: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """A clean artifact of given texts, in `runs`, with each source's training documents in a number of shards."""
 
@@ -32,6 +43,8 @@ def write_clean(
             for shard in range(shards):
                 part = documents[shard * size : (shard + 1) * size]
                 write_documents(aside / "train" / f"{source}-{shard:05d}.jsonl", part)
+        if report:
+            (aside / REPORT).write_bytes(canonical_json(report))
         for source, texts in heldout.items():
             write_documents(aside / "heldout" / f"{source}.jsonl", documents_of(source, texts))
         return {"came_in": "texts", "went_out": "documents"}
@@ -49,13 +62,22 @@ def generated_tokens(source: str, *, documents: int) -> list[list[int]]:
     return tokens
 
 
-def write_pack(folder: Path, config: PackConfig, *, documents: Mapping[str, int]) -> Path:
-    """A pack of generated tokens with a number of documents in each source; returns its folder."""
+def write_pack(
+    folder: Path, config: PackConfig, *, documents: Mapping[str, int], train: Mapping[str, int] | None = None
+) -> Path:
+    """A pack of generated tokens with a number of documents in each source; returns its folder.
+
+    `train` is section train of the recipe; the shards of a parent are taken over.
+    """
+    course = plan_course(config, {"train": train} if train else {})
     folder.mkdir(parents=True)
     sources = []
     for source, count in sorted(documents.items()):
         tokens = generated_tokens(source, documents=count)
         sidecars = write_shards(folder, source, tokens, vocab_size=VOCAB_SIZE, shard_tokens=config.shard_tokens)
+        write_keys(folder, (key_of(f"{source} {number}") for number in range(count)), sidecars)
         sources.append(describe(source, sidecars, seq_len=config.seq_len))
-    write_order(folder, config, sources, vocabulary=VOCABULARY)
+    if course.parent:
+        course.parent.take_shards(folder)
+    write_order(folder, {**VOCABULARY, **course.record(sources)})
     return folder

@@ -1,27 +1,23 @@
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.artifact import Artifact, current
-from core.codetree import ROOT
 from core.config import load
 from core.errors import ConfigError, DataError, DeterministicError
 from core.hashing import hash_file
-from data.clean import CleanConfig, is_heldout, main
-from data.documents import Document, key_of, read_documents
-from data.report import Balance, count_written, write_report
+from data.clean import main
+from data.cleanconfig import CleanConfig
+from data.cleaning.publish import is_heldout
+from data.documents import key_of, read_documents
+from data.report import Balance, checked_report, count_written
 from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module, write_recipe
+from tests.data.cleaned import clean, content, documents, dropped, fetch_and_clean, report, sentence, write_files
 from tests.data.prose import CHINESE, ENGLISH
 
 
@@ -33,38 +29,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recipe
 
 
-def clean(recipe: Path, out: Path, *overrides: str) -> Artifact:
-    """The clean artifact of a fetched recipe, made in `out`."""
-    main([str(recipe), f"run.inputs={recipe.parent / 'runs'}", f"run.out={out}", *overrides])
-    return current(out, "clean")
-
-
-def fetch_and_clean(recipe: Path, *overrides: str) -> Artifact:
-    fetch_main([str(recipe), *overrides])
-    main([str(recipe), *overrides])
-    return current(recipe.parent / "runs", "clean")
-
-
-def documents(artifact: Artifact, split: str) -> list[Document]:
-    return [one for path in sorted((artifact.folder / split).iterdir()) for one in read_documents(path)]
-
-
-def dropped(artifact: Artifact) -> list[dict[str, str]]:
-    return [json.loads(line) for line in (artifact.folder / "dropped.jsonl").read_bytes().splitlines()]
-
-
-def report(artifact: Artifact) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((artifact.folder / "report.json").read_bytes())
-    return record
-
-
-def content(artifact: Artifact) -> dict[str, Any]:
-    """All that depends on the documents: what lies in the artifact, without the digest of its input."""
-    return {"files": artifact.record["files"], "facts": artifact.facts}
-
-
 def test_the_digest_is_equal_for_one_two_and_three_workers(prepared: Path, tmp_path: Path) -> None:
-    digests = {clean(prepared, tmp_path / str(n), f"clean.workers={n}").digest for n in (1, 2, 3)}
+    digests = {clean(prepared, tmp_path / str(n), f"data.workers={n}").digest for n in (1, 2, 3)}
     assert len(digests) == 1
 
 
@@ -123,17 +89,6 @@ def test_who_is_held_out_depends_on_the_text_and_the_seed_alone(prepared: Path, 
     assert not any(is_heldout(key, seed=1, permille=0) for key in keys[:1000])
 
 
-def write_files(recipe: Path, alpha: list[str], beta: list[str]) -> None:
-    """Give the recipe's two sources other texts; a paragraph may hold no blank line."""
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in alpha)
-    (recipe.parent / "corpus" / "alpha.jsonl").write_text(lines, encoding="utf-8")
-    (recipe.parent / "corpus" / "beta.txt").write_bytes("\n\n".join(beta).encode())
-
-
-def sentence(number: int) -> str:
-    return f"Déjà vu: sentence number {number} is long enough to pass every filter there is."
-
-
 def test_of_equal_texts_the_one_of_the_first_source_survives(tiny_recipe: Path) -> None:
     shared = [sentence(number) for number in range(20)]
     decomposed = [text.replace("é", "e\u0301").replace("à", "a\u0300") + "  " for text in shared]
@@ -169,16 +124,21 @@ def test_the_report_says_what_a_recount_finds(tiny_recipe: Path) -> None:
 def test_a_document_lost_on_the_way_is_noticed(prepared: Path, tmp_path: Path) -> None:
     artifact = clean(prepared, tmp_path)
     shutil.copytree(artifact.folder, tmp_path / "copy")
+    checked_report(recounted(artifact, tmp_path / "copy"))
     shard = tmp_path / "copy" / "train" / "alpha-00000.jsonl"
     shard.write_bytes(b"".join(shard.read_bytes().splitlines(keepends=True)[1:]))
+    with pytest.raises(DeterministicError, match="source alpha: 300 documents"):
+        checked_report(recounted(artifact, tmp_path / "copy"))
+
+
+def recounted(artifact: Artifact, folder: Path) -> dict[str, Balance]:
+    """The balances that the report says, but with what was written counted again."""
     balances = {source: Balance() for source in ("alpha", "beta")}
     for source, said in report(artifact)["sources"].items():
-        balances[source].came_in.documents = said["in"]["documents"]
-        balances[source].came_in.bytes = said["in"]["bytes"]
-        balances[source].normalized_away_bytes = said["normalized_away_bytes"]
-    count_written(tmp_path / "copy", balances)
-    with pytest.raises(DeterministicError, match="source alpha: 300 documents"):
-        write_report(tmp_path / "copy", balances)
+        nothing = {"documents": 0, "bytes": 0}
+        balances[source].take({**said, "train": nothing, "heldout": nothing})
+    count_written(folder, balances)
+    return balances
 
 
 def test_a_source_of_which_nothing_is_left_is_bad_data(prepared: Path, tmp_path: Path) -> None:
@@ -211,7 +171,7 @@ def test_near_duplicates_are_dropped_on_request_with_the_key_of_what_stays(tiny_
     for workers in (1, 2):
         out = f"run.out={tiny_recipe.parent / str(workers)}"
         main([str(tiny_recipe), f"run.inputs={tiny_recipe.parent / 'runs'}", out, "clean.heldout_permille=0",
-              "clean.fuzzy.is_on=true", f"clean.workers={workers}"])  # fmt: skip
+              "clean.fuzzy.is_on=true", f"data.workers={workers}"])  # fmt: skip
         digests.add(current(tiny_recipe.parent / str(workers), "clean").digest)
     assert len(digests) == 1
     artifact = current(tiny_recipe.parent / "1", "clean")
@@ -294,36 +254,10 @@ def test_text_of_evaluation_sets_is_dropped_on_request_and_reported_by_benchmark
         fetch_and_clean(tiny_recipe, switch, "clean.seed=7")
 
 
-def wait_for(path: Path, *, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a path exists. Fails after a minute, or when the process ends before."""
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "the process ended too early"
-        time.sleep(0.001)
-
-
-@pytest.mark.parametrize("moment", ["judging", "writing"])
-def test_a_kill_in_mid_clean_leaves_nothing_and_the_rerun_ends_in_the_same_digest(
-    prepared: Path, tmp_path: Path, moment: str
-) -> None:
-    many_files = "clean.shard_documents=10"
-    calm = clean(prepared, prepared.parent / "calm", many_files)
-    placed = [f"run.inputs={prepared.parent / 'runs'}", f"run.out={tmp_path}", "clean.workers=2"]
-    arguments = [str(prepared), many_files, *placed]
-    process = subprocess.Popen([sys.executable, "-m", "data", "clean", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
-    aside = tmp_path / f".{calm.folder.name}.part"
-    wait_for(aside if moment == "judging" else aside / "train" / "alpha-00009.jsonl", process=process)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert aside.exists()
-    assert not list(tmp_path.glob("clean*"))
-    assert clean(prepared, tmp_path, many_files).digest == calm.digest
-
-
 def test_a_second_run_finds_its_work_done(prepared: Path, tmp_path: Path) -> None:
     first = clean(prepared, tmp_path)
     changed = (first.folder / "witness" / "timing.json").stat().st_mtime_ns
-    assert clean(prepared, tmp_path, "clean.workers=2") == first
+    assert clean(prepared, tmp_path, "data.workers=2") == first
     assert (first.folder / "witness" / "timing.json").stat().st_mtime_ns == changed
     shard = first.folder / "train" / "alpha-00000.jsonl"
     good = hash_file(shard)
@@ -336,7 +270,8 @@ def test_a_second_run_finds_its_work_done(prepared: Path, tmp_path: Path) -> Non
     ("override", "message"),
     [
         ("clean.heldout_permille=1000", "give 0 to 999"),
-        ("clean.workers=0", "workers is 0"),
+        ("clean.shards=0", "shards is 0"),
+        ("clean.shards=70000", "at most 65536"),
         ("clean.shard_documents=0", "shard_documents is 0"),
         ("clean.filters.max_symbol_frac=2", "fraction from 0 to 1"),
         ("clean.filters.min_char=2", "min_char"),

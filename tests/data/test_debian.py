@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from data.clean import main as clean_main
 from data.documents import read_documents
 from data.reading.archive import read_members
 from data.sources.debian import Package, download_package
-from data.sources.download import Attempts
+from data.sources.download import Attempts, keep
 from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module
 
@@ -78,11 +79,14 @@ def list_packages(folder: Path) -> None:
     (folder / "Packages").write_text("\n".join(rows))
 
 
-def package(repository: Path, version: str = "1:2.0-1") -> Package:
-    return Package(name="tinydoc", version=version, sha256=hash_file(next(repository.glob("*.deb"))))
+WANTED = Package(name="tinydoc", version="1:2.0-1")
 
 
-def write_recipe(folder: Path, wanted: Package) -> Path:
+def sha256_of(repository: Path) -> str:
+    return hash_file(next(repository.glob("*.deb")))
+
+
+def write_recipe(folder: Path, wanted: Package, sha256: str) -> Path:
     path = folder / "debian.yaml"
     path.write_text(
         f"""\
@@ -92,8 +96,9 @@ sources:
   attempts: 2
   retry_wait_s: 0.01
   items:
-    - {{name: doc, kind: debian, package: {wanted.name}, version: '{wanted.version}', sha256: {wanted.sha256},
+    - {{name: doc, kind: debian, package: {wanted.name}, version: '{wanted.version}', sha256: {sha256},
        license: LicenseRef-Public-Domain, language: en, read: {{members: ['usr/share/doc/*.html']}}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",
@@ -101,8 +106,15 @@ clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
     return path
 
 
+def download(package: Package, target: Path) -> None:
+    def receive(aside: Path) -> None:
+        download_package(package, aside, attempts=ATTEMPTS)
+
+    keep(target, "0" * 64, what=str(package), receive=receive)
+
+
 def test_a_package_is_fetched_read_and_never_installed(repository: Path, tmp_path: Path) -> None:
-    recipe = str(write_recipe(tmp_path, package(repository)))
+    recipe = str(write_recipe(tmp_path, WANTED, sha256_of(repository)))
     fetch_main([recipe])
     artifact = current(tmp_path / "runs", "fetch")
     assert [entry["path"] for entry in artifact.record["files"]] == [
@@ -116,9 +128,7 @@ def test_a_package_is_fetched_read_and_never_installed(repository: Path, tmp_pat
         ("One page of manual.", "usr/share/doc/tinydoc/html/a.html")
     ]
     assert not Path("/tmp/wholegrain-maintainer-script-ran").exists()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [
-        f"{package(repository).sha256}-tinydoc_1%3a2.0-1.deb"
-    ]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"{sha256_of(repository)}-tinydoc_1%3a2.0-1.deb"]
 
 
 @pytest.mark.parametrize("compression", ["xz", "zstd", "gzip", "none"])
@@ -135,10 +145,11 @@ def test_every_compression_of_a_package_is_read_with_its_hard_links(tmp_path: Pa
 
 
 def test_a_version_that_is_gone_is_one_clear_line_and_exit_66(repository: Path, tmp_path: Path) -> None:
-    finished = run_module("data", "fetch", write_recipe(tmp_path, package(repository, "1.0-1")), env=dict(os.environ))
+    recipe = write_recipe(tmp_path, replace(WANTED, version="1.0-1"), sha256_of(repository))
+    finished = run_module("data", "fetch", recipe, env=dict(os.environ))
     assert finished.returncode == 66
     assert finished.stderr == (
-        "error: version gone: apt can no longer get Debian package tinydoc 1.0-1; "
+        "error: source doc: version gone: apt can no longer get Debian package tinydoc 1.0-1; "
         "its indexes have 1:2.0-1; choose one of these and its hash\n"
     )
     assert list((tmp_path / "cache").iterdir()) == []
@@ -146,30 +157,26 @@ def test_a_version_that_is_gone_is_one_clear_line_and_exit_66(repository: Path, 
 
 
 def test_a_version_that_only_old_indexes_know_is_gone_too(repository: Path, tmp_path: Path) -> None:
-    wanted = package(repository)
     next(repository.glob("*.deb")).unlink()
     with pytest.raises(DataError, match=r"version gone: .*run apt-get update"):
-        download_package(wanted, tmp_path / "a.deb", attempts=ATTEMPTS)
+        download_package(WANTED, tmp_path / "a.deb", attempts=ATTEMPTS)
 
 
 def test_an_unknown_package_and_a_wrong_hash_are_bad_data(repository: Path, tmp_path: Path) -> None:
-    unknown = Package(name="nosuchdoc", version="1", sha256="0" * 64)
     with pytest.raises(DataError, match="apt knows no package nosuchdoc"):
-        download_package(unknown, tmp_path / "c" / "a.deb", attempts=ATTEMPTS)
-    wrong = Package(name="tinydoc", version="1:2.0-1", sha256="0" * 64)
-    with pytest.raises(DataError, match=rf"has SHA-256 {package(repository).sha256}, the recipe wants 0000"):
-        download_package(wrong, tmp_path / "c" / "a.deb", attempts=ATTEMPTS)
+        download(Package(name="nosuchdoc", version="1"), tmp_path / "c" / "a.deb")
+    with pytest.raises(DataError, match=rf"has SHA-256 {sha256_of(repository)}, the recipe wants 0000"):
+        download(WANTED, tmp_path / "c" / "a.deb")
     assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_a_file_swapped_in_the_repository_is_refused_by_apt_and_shows_no_address(
     repository: Path, tmp_path: Path
 ) -> None:
-    wanted = package(repository)
     path = next(repository.glob("*.deb"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises((RetryError, DataError)) as caught:
-        download_package(wanted, tmp_path / "c" / "a.deb", attempts=ATTEMPTS)
+        download(WANTED, tmp_path / "c" / "a.deb")
     assert str(repository) not in str(caught.value)
     assert list((tmp_path / "c").iterdir()) == []
 
@@ -177,4 +184,4 @@ def test_a_file_swapped_in_the_repository_is_refused_by_apt_and_shows_no_address
 @pytest.mark.parametrize(("name", "version"), [("-o", "1"), ("tinydoc", "-1"), ("Tiny doc", "1"), ("a/b", "1")])
 def test_what_apt_would_take_for_an_option_is_refused(name: str, version: str) -> None:
     with pytest.raises(ConfigError, match="is no Debian package"):
-        Package(name=name, version=version, sha256="0" * 64).check(source="x")
+        Package(name=name, version=version).check(source="x")

@@ -41,6 +41,7 @@ def test_open_thresholds_let_everything_but_nothing_pass(reason: str) -> None:
 
 def test_fractions_are_as_counted_by_hand() -> None:
     assert symbol_frac("a+b = c, d.") == 2 / 11
+    assert symbol_frac("a+😀\ud800") == 3 / 4
     assert digit_frac("ab 12\n3") == 3 / 5
     assert repeated_line_frac("abcd\nxy\n\n  abcd\nab") == 4 / 12
     assert repeated_line_frac("") == symbol_frac("") == digit_frac("") == 0

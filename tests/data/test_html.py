@@ -2,9 +2,9 @@ import codecs
 
 import pytest
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from data.reading.extract import OnError, Raw, ReadConfig
-from data.reading.html import EXTRACTOR, as_html, decode_page, page_text, xml_text
+from data.reading.html import EXTRACTOR, MAX_DEPTH, as_html, decode_page, page_text, without_clones, xml_text
 from tests.data.test_extract import PACKED, texts
 
 PROSE = "A paragraph of the main text, long enough that a rule which looks for prose will not take it for a menu. " * 3
@@ -16,13 +16,25 @@ CHINESE = "汉字是世界上最古老的文字之一,已有六千多年的历�
 
 
 def text_of(page: str, *, is_boilerplate_removed: bool = False) -> str:
-    return page_text(page, is_boilerplate_removed=is_boilerplate_removed)
+    text = page_text(page, is_boilerplate_removed=is_boilerplate_removed)
+    assert text is not None
+    return text
 
 
 def test_a_page_keeps_its_blocks_and_leaves_out_scripts_and_styles() -> None:
     text = text_of(PAGE)
     assert "Heading" in text.splitlines() and "if a:\n    b()" in text
     assert "alert" not in text and "{}" not in text and "Home" in text
+
+
+def test_elements_are_left_out_by_selector_and_nothing_else() -> None:
+    page = "<p id='a'>one <a class='mark'>¶</a> two</p><ul class='x menu'><li>Prev</ul><div><p>three</p></div>"
+    read = ReadConfig(left_out=[".menu", "a.mark", "body > footer"])
+    assert [" ".join(raw.text.split()) for raw in texts(page.encode(), "a.html", read)] == ["one two three"]
+    assert "Prev" in text_of(page) and "¶" in text_of(page)
+    for strange in ("a[", "", "..x"):
+        with pytest.raises(ConfigError, match="no CSS selector"):
+            ReadConfig(left_out=[strange])
 
 
 def test_boilerplate_removal_is_a_choice_of_the_recipe() -> None:
@@ -93,6 +105,16 @@ def test_xml_gives_a_paragraph_for_every_element_with_text_of_its_own() -> None:
     assert xml_text('<?xml version="1.0" encoding="iso-8859-1"?><p>é</p>'.encode("latin-1")) == "é"
 
 
+def test_elements_of_xml_are_left_out_by_name_and_what_stands_behind_them_stays() -> None:
+    page = (
+        '<page xmlns="http://projectmallard.org/1.0/"><credit><name>N</name><p>x</p></credit>'
+        "<p><key>a</key> one <note>two</note> three<note>b</note>.</p><note>c</note></page>"
+    )
+    assert texts(page.encode(), "a.xml", ReadConfig(left_out=["credit", "note"])) == [Raw("a one three.", "a.xml")]
+    assert texts(page.encode(), "a.xml")[0].text == "N\n\nx\n\na one two threeb.\n\nc"
+    assert xml_text(b"<p><note>b</note>a</p>", left_out=["note"]) == "a"
+
+
 def test_xml_that_is_not_well_formed_is_unreadable() -> None:
     with pytest.raises(DataError, match=r"a\.xml is unreadable \(unreadable_xml\)"):
         texts(b"<a><p>one</a>", "a.xml")
@@ -112,3 +134,39 @@ def test_hostile_pages_cost_no_more_than_their_size() -> None:
     assert xml_text(b"<a>" * 50_000 + b"x" + b"</a>" * 50_000) == "x"
     entities = b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10) for n in range(1, 10))
     assert xml_text(b'<!DOCTYPE a [<!ENTITY e0 "aaaaaaaaaa">' + entities + b"]><a>&e9;</a>") is None
+
+
+@pytest.mark.parametrize("is_boilerplate_removed", [False, True])
+def test_a_page_nested_deeper_than_a_browser_would_is_unreadable(is_boilerplate_removed: bool) -> None:
+    def nested(depth: int) -> str:
+        return "<html><body>" + "<div><p>text</p>" * (depth - 3) + "</div>" * (depth - 3) + "</body></html>"
+
+    deep = ReadConfig(is_boilerplate_removed=is_boilerplate_removed, on_error=OnError.DROP)
+    sound, *_ = texts(nested(MAX_DEPTH).encode(), "a.html", deep)
+    assert (sound.text.count("text"), sound.problem) == (MAX_DEPTH - 3, "")
+    page = nested(MAX_DEPTH + 1)
+    assert texts(page.encode(), "a.html", deep) == [Raw(page, "a.html", "unreadable_nesting")]
+    with pytest.raises(DataError, match=r"a\.html is unreadable \(unreadable_nesting\)"):
+        texts(page.encode(), "a.html")
+    # Not its size: a long page of the same elements side by side is read whole.
+    assert text_of("<div><p>text</p></div>" * 20_000).count("text") == 20_000
+
+
+def test_a_page_nested_a_hundred_thousand_deep_ends_before_it_is_extracted() -> None:
+    assert page_text("<div>" * 100_000 + "x", is_boilerplate_removed=True) is None
+    assert page_text("<ul><li>x" * 100_000, is_boilerplate_removed=False) is None
+
+
+def test_formatting_left_open_is_not_opened_again_in_every_paragraph() -> None:
+    opened = "".join(f"<font color={number}>" for number in range(400))
+    page = "<p>" + opened + "<p>x" * 4000
+    assert without_clones(page).count("<span ") == 400
+    assert text_of(page).split() == ["x"] * 4000
+
+
+def test_formatting_of_a_sound_page_is_left_as_it_is() -> None:
+    page = "<p><b>bold</b> and <CODE>code</CODE>, <br><iframe></iframe><em\n>this</em></p>"
+    assert without_clones(page) == page
+    many = without_clones(page * 2000)
+    assert many == "<p><span>bold</span> and <span>code</span>, <br><iframe></iframe><span\n>this</span></p>" * 2000
+    assert text_of(page * 2000).split() == text_of(page).split() * 2000

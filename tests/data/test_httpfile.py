@@ -1,5 +1,6 @@
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 from core.artifact import current
 from core.errors import ConfigError, DataError, RetryError
 from data.clean import main as clean_main
-from data.sources.download import Attempts
+from data.sources.download import Attempts, Manners, keep
 from data.sources.fetch import main as fetch_main
-from data.sources.httpfile import Clock, Link, Manners, Web
+from data.sources.httpfile import Clock, Web
 from tests.conftest import run_module
 from tests.data.flaky import Site, serving
 from tests.data.index import make_wheel
@@ -57,10 +58,22 @@ def web(timer: Timer, *, request_wait_s: float = 0.0) -> Web:
 
 
 def fetch(site: Site, folder: Path, timer: Timer, *, path: str = "/a.txt", sha256: str = SHA256) -> str:
+    (folder / "cache" / "a").unlink(missing_ok=True)
     try:
-        return web(timer).download(Link(site.url + path, sha256), folder / "cache" / "a")
+        return download(web(timer), site.url + path, folder / "cache" / "a", sha256=sha256)
     finally:
         assert not list((folder / "cache").glob(".*")), "something half-written was left"
+
+
+def download(client: Web, url: str, target: Path, *, sha256: str = SHA256) -> str:
+    """Keep what the client receives, and return the last ETag."""
+    etags = []
+
+    def receive(aside: Path) -> None:
+        etags.append(client.receive(url, aside))
+
+    keep(target, sha256, what=url, receive=receive)
+    return etags[-1] if etags else ""
 
 
 def test_a_file_arrives_whole_with_its_etag(site: Site, tmp_path: Path, timer: Timer) -> None:
@@ -84,7 +97,7 @@ def test_a_file_that_changed_in_between_is_begun_again(site: Site, tmp_path: Pat
     timer = Timer()
     changing = Clock(now_s=lambda: timer.now, wait_s=lambda _: setattr(site, "etag", '"v2"'), date=lambda: NOON)
     client = Web(web(timer).manners, changing)
-    assert client.download(Link(f"{site.url}/a.txt", SHA256), tmp_path / "a") == '"v2"'
+    assert download(client, f"{site.url}/a.txt", tmp_path / "a") == '"v2"'
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
@@ -97,6 +110,53 @@ def test_a_server_without_ranges_is_asked_from_the_start(site: Site, tmp_path: P
     with pytest.raises(DataError, match=f"declares {len(CONTENT)} bytes and ends after"):
         fetch(site, tmp_path, timer)
     assert site.asked["/a.txt"] <= 7
+
+
+def test_another_range_than_asked_for_is_not_taken(site: Site, tmp_path: Path, timer: Timer) -> None:
+    site.faults, site.shift = ["drop"], 7
+    fetch(site, tmp_path, timer)
+    assert (tmp_path / "cache" / "a").read_bytes() == CONTENT
+    assert [bool(asked) for asked in site.ranges] == [False, True, False]
+
+
+def test_a_file_of_untold_length_that_breaks_off_is_caught_by_its_hash(
+    site: Site, tmp_path: Path, timer: Timer
+) -> None:
+    site.is_length_told = False
+    fetch(site, tmp_path, timer)
+    site.faults = ["drop"]
+    with pytest.raises(DataError, match=f"the recipe wants {SHA256}"):
+        fetch(site, tmp_path, timer)
+
+
+def test_what_a_run_without_network_left_is_gone_on_with(site: Site, tmp_path: Path, timer: Timer) -> None:
+    site.faults = ["drop", 500, 500, 500]
+    with pytest.raises(RetryError, match="HTTP status 500"):
+        download(web(timer), f"{site.url}/a.txt", tmp_path / "a")
+    left = (tmp_path / ".a.part").read_bytes()
+    assert left and CONTENT.startswith(left)
+    site.ranges.clear()
+    download(web(timer), f"{site.url}/a.txt", tmp_path / "a")
+    assert site.ranges == [f"bytes={len(left)}-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("wrong", [b"x" * 1000, CONTENT + b"longer"], ids=["short", "long"])
+def test_what_was_left_of_another_file_is_begun_again(site: Site, tmp_path: Path, timer: Timer, wrong: bytes) -> None:
+    (tmp_path / ".a.part").write_bytes(wrong)
+    download(web(timer), f"{site.url}/a.txt", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert site.ranges == [f"bytes={len(wrong)}-", ""]
+
+
+def test_two_processes_that_want_one_file_ask_for_it_once(site: Site, tmp_path: Path, timer: Timer) -> None:
+    site.faults, site.headers = [503], {"Retry-After": "1"}
+    other = threading.Thread(target=download, args=(web(timer), f"{site.url}/a.txt", tmp_path / "a"))
+    waiting = Clock(now_s=lambda: timer.now, wait_s=lambda _: other.start(), date=lambda: NOON)
+    download(Web(web(timer).manners, waiting), f"{site.url}/a.txt", tmp_path / "a")
+    other.join(timeout=60)
+    assert not other.is_alive() and site.asked["/a.txt"] == 2
+    assert (tmp_path / "a").read_bytes() == CONTENT
 
 
 def test_a_length_that_the_server_does_not_keep_is_bad_data(site: Site, tmp_path: Path, timer: Timer) -> None:
@@ -169,11 +229,11 @@ def test_robots_that_the_server_cannot_tell_are_waited_for(site: Site, tmp_path:
 def test_requests_to_a_host_keep_their_distance(site: Site, tmp_path: Path, timer: Timer) -> None:
     client = web(timer, request_wait_s=5.0)
     for name in "ab":
-        client.download(Link(f"{site.url}/a.txt", SHA256), tmp_path / name)
+        download(client, f"{site.url}/a.txt", tmp_path / name)
     assert timer.waits == [5.0, 5.0]
     site.robots = "User-agent: *\nCrawl-delay: 8"
     slow = Web(client.manners, timer.clock())
-    slow.download(Link(f"{site.url}/a.txt", SHA256), tmp_path / "c")
+    download(slow, f"{site.url}/a.txt", tmp_path / "c")
     assert timer.waits[2:] == [8.0]
 
 
@@ -188,7 +248,7 @@ def test_a_redirection_is_followed_and_an_endless_one_is_not(site: Site, tmp_pat
 
 def test_no_server_asks_to_be_retried(tmp_path: Path, timer: Timer, site: Site) -> None:
     with pytest.raises(RetryError, match="3 attempts, last: ConnectionError"):
-        web(timer).download(Link("http://127.0.0.1:1/a.txt", SHA256), tmp_path / "a")
+        download(web(timer), "http://127.0.0.1:1/a.txt", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -204,6 +264,7 @@ sources:
   request_wait_s: 0
   items:
     - {{name: web, kind: http, license: CC0-1.0, language: en, urls: [{urls}], {more}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",

@@ -17,7 +17,7 @@ from core.errors import ConfigError, DataError
 from core.hashing import hash_value
 from data.loader import Loader
 from data.order import StepShape
-from data.pack import PackConfig
+from data.packconfig import PackConfig
 from tests.conftest import run_module
 from tests.data.packs import generated_tokens, write_pack
 

@@ -1,25 +1,28 @@
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import random
-import signal
+import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core.artifact import Artifact, open_artifact
-from core.errors import ConfigError, DataError, RetryError
-from data.documents import read_documents, write_documents
+from core.artifact import Artifact, build, open_artifact, plan
+from core.codetree import ROOT
+from core.errors import ConfigError
+from data.documents import Document, write_documents
 from data.loader import Loader
-from data.pack import PackConfig, encode_all, in_key_order
+from data.packconfig import PackConfig
 from data.shards import document_ends
-from data.tokenizer import Tokenizer, TokenizerConfig, train
+from data.tokenizer import Tokenizer
 from tests.conftest import run_module, sentence, write_recipe
 from tests.data.packs import documents_of, write_clean
+from tests.data.processes import until
 
 
 def texts(seed: int, count: int) -> list[str]:
@@ -57,7 +60,7 @@ def packed(recipe: Path, out: Path, *overrides: str) -> Artifact:
 def test_the_shards_are_the_same_bytes_for_any_number_of_processes(
     recipe: Path, pack: Artifact, tmp_path: Path, workers: int
 ) -> None:
-    assert packed(recipe, tmp_path, f"pack.workers={workers}").digest == pack.digest
+    assert packed(recipe, tmp_path, f"data.workers={workers}").digest == pack.digest
 
 
 def test_another_seed_changes_the_root_and_not_the_shards(recipe: Path, pack: Artifact, tmp_path: Path) -> None:
@@ -109,34 +112,67 @@ def test_every_batch_starts_documents_at_bos(pack: Artifact) -> None:
     assert ((batches[:, 1:] == loader.bos_id) == follows_eos).all()
 
 
-def test_how_the_documents_are_cut_into_files_leaves_no_trace(tmp_path: Path) -> None:
-    documents = documents_of("alpha", TEXTS["alpha"])
-    whole, parts = tmp_path / "whole.jsonl", [tmp_path / f"part-{part}.jsonl" for part in range(3)]
-    write_documents(whole, documents)
-    for part, path in enumerate(parts):
-        write_documents(path, documents[part::3])
-    assert list(in_key_order(parts)) == list(in_key_order([whole])) == documents
+def inputs_of(recipe: Path, runs: Path, shards: list[list[Document]]) -> Artifact:
+    """Inputs of stage pack in `runs`: the recipe's tokenizer, training documents of alpha in shards and of beta."""
+
+    def write(aside: Path) -> dict[str, str]:
+        (aside / "train").mkdir()
+        for number, shard in enumerate(shards):
+            write_documents(aside / "train" / f"alpha-{number:05d}.jsonl", shard)
+        write_documents(aside / "train" / "beta-00000.jsonl", documents_of("beta", TEXTS["beta"][:50]))
+        return {"came_in": "texts", "went_out": "documents"}
+
+    clean = build(plan("clean", folder="data", out=runs, config={}, inputs={}), write)
+    for path in (recipe.parent / "runs").glob("tokenizer*"):
+        shutil.copytree(path, runs / path.name) if path.is_dir() else shutil.copy(path, runs)
+    return clean
 
 
-def test_unsorted_or_repeated_documents_are_refused(tmp_path: Path) -> None:
+def cut(documents: list[Document], *, shards: int) -> list[list[Document]]:
+    size = -(-len(documents) // shards)
+    return [documents[at : at + size] for at in range(0, len(documents), size)]
+
+
+def test_how_the_documents_are_cut_into_files_leaves_no_trace(recipe: Path, tmp_path: Path) -> None:
+    files = []
+    for shards in (1, 5):
+        runs = tmp_path / str(shards)
+        inputs_of(recipe, runs, cut(documents_of("alpha", TEXTS["alpha"]), shards=shards))
+        ended = run_module("data", "pack", recipe, f"run.out={runs}")
+        files.append(open_artifact(Path(ended.stdout.strip())).record["files"])
+    assert files[0] == files[1] != []
+
+
+@pytest.mark.parametrize("order", [[[2, 1, 0]], [[0, 0, 1]], [[1, 2], [0]], [[0, 1], [1, 2]]])
+def test_unsorted_or_repeated_documents_are_refused(recipe: Path, tmp_path: Path, order: list[list[int]]) -> None:
     documents = documents_of("alpha", TEXTS["alpha"][:3])
-    write_documents(tmp_path / "unsorted.jsonl", documents[::-1])
-    write_documents(tmp_path / "sorted.jsonl", documents)
-    for names in (["unsorted"], ["sorted", "sorted"]):
-        with pytest.raises(DataError, match="out of order or there twice"):
-            list(in_key_order([tmp_path / f"{name}.jsonl" for name in names]))
-    assert list(in_key_order([tmp_path / "sorted.jsonl"])) == list(read_documents(tmp_path / "sorted.jsonl"))
+    inputs_of(recipe, tmp_path, [[documents[number] for number in shard] for shard in order])
+    ended = run_module("data", "pack", recipe, f"run.out={tmp_path}")
+    assert ended.returncode == 66
+    assert "is out of order or there twice in" in ended.stderr.splitlines()[-1]
 
 
-def test_a_killed_process_is_a_fault_of_the_moment(tmp_path: Path) -> None:
-    model = tmp_path / "tokenizer.model"
-    model.write_bytes(train((text.encode() for text in TEXTS["alpha"]), TokenizerConfig(vocab_size=400)))
-    encoded = encode_all((("alpha", text) for text in TEXTS["alpha"] * 20), model=model, workers=2)
-    next(encoded)
-    for child in multiprocessing.active_children():
-        os.kill(child.pid or 0, signal.SIGKILL)
-    with pytest.raises(RetryError, match="run the same command again"):
-        list(encoded)
+def test_a_killed_pack_goes_on_where_it_was(recipe: Path, tmp_path: Path) -> None:
+    """It is killed while it waits for its third shard; of the first two nothing is left then but what was made."""
+    shards = cut(documents_of("alpha", TEXTS["alpha"]), shards=4)
+    inputs_of(recipe, tmp_path / "whole", shards)
+    ended = run_module("data", "pack", recipe, f"run.out={tmp_path / 'whole'}")
+    whole = open_artifact(Path(ended.stdout.strip()))
+    runs = tmp_path / "killed"
+    train = inputs_of(recipe, runs, shards).folder / "train"
+    (train / "alpha-00002.jsonl").rename(tmp_path / "third")
+    os.mkfifo(train / "alpha-00002.jsonl")
+    command = [sys.executable, "-m", "data", "pack", str(recipe), f"run.out={runs}"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    until(lambda: len(list(runs.glob(".pack-*.part/.work/encode/.00002-*"))) == 1)
+    process.kill()
+    process.wait()
+    (tmp_path / "third").rename(train / "alpha-00002.jsonl")
+    for name in ("alpha-00000.jsonl", "alpha-00001.jsonl"):
+        (train / name).write_bytes(b"")
+    ended = run_module("data", "pack", recipe, f"run.out={runs}")
+    assert open_artifact(Path(ended.stdout.strip())).digest == whole.digest, ended.stderr
+    assert not list(runs.rglob(".work"))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +203,7 @@ def test_a_source_without_a_document_is_refused(tmp_path: Path) -> None:
     assert "source beta has 0 tokens" in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["seq_len", "shard_tokens", "workers"])
+@pytest.mark.parametrize("name", ["seq_len", "shard_tokens"])
 def test_settings_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"pack.{name} is 0"):
         dataclasses.replace(PackConfig(seed=1, seq_len=8, weights={"alpha": 1}), **{name: 0})  # type: ignore[arg-type]

@@ -6,8 +6,9 @@ import pytest
 
 from core.errors import ConfigError, DataError, RetryError
 from core.hashing import hash_file
-from data.sources.download import Attempts
-from data.sources.pypi import Release, download, pip_settings
+from data.sources.download import Attempts, keep
+from data.sources.pypiindex import Release, pip_settings
+from data.sources.pypiindex import download as receive_release
 from tests.data.index import Index, make_sdist, serving
 
 FILE = "corpus-1.0.tar.gz"
@@ -40,6 +41,13 @@ def pip_environment(index: Index) -> Iterator[pytest.MonkeyPatch]:
 
 def release(index: Index) -> Release:
     return Release(package="corpus", version="1.0", file=FILE, sha256=index.listed_sha256[FILE])
+
+
+def download(wanted: Release, target: Path, *, attempts: Attempts) -> None:
+    def receive(aside: Path) -> None:
+        receive_release(wanted, aside, attempts=attempts)
+
+    keep(target, wanted.sha256, what=str(wanted), receive=receive)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -13,8 +13,9 @@ from core.artifact import Artifact, current
 from core.codetree import ROOT
 from core.config import load
 from core.errors import ConfigError, DataError
-from data.sources.config import SourcesConfig
+from data.sources.config import KINDS, Kind, SourcesConfig
 from data.sources.fetch import main, open_sources
+from data.sources.pin import main as pin_main
 from tests.conftest import run_module
 from tests.data.index import Index, make_sdist, make_wheel, serving
 
@@ -90,12 +91,17 @@ def test_archives_and_evidence_are_kept_with_their_hashes(index: Index, tmp_path
         ]
 
 
-def test_one_file_for_several_sources_is_downloaded_once_and_no_set_up_code_runs(index: Index, tmp_path: Path) -> None:
+def test_one_file_of_several_sources_comes_and_lies_there_once_and_no_set_up_code_runs(
+    index: Index, tmp_path: Path
+) -> None:
     finished = run_module("data", "fetch", write_recipe(tmp_path, index))
     assert finished.returncode == 0, finished.stderr
     assert index.asked == {"/simple/corpus/": 2, f"/files/{SDIST}": 1, f"/files/{WHEEL}": 1}
     assert not (ROOT / "set-up-code-ran").exists()
     assert finished.stdout.strip() == str(current(tmp_path / "runs", "fetch").folder)
+    folder = current(tmp_path / "runs", "fetch").folder
+    english, french = (folder / f"archives/new-{language}/{WHEEL}" for language in ("en", "fr"))
+    assert english.samefile(french)
 
 
 def test_the_cache_serves_a_changed_recipe_without_network(index: Index, tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(index: Index, tmp_path: Pa
 def test_a_wrong_hash_ends_in_one_line_and_exit_66_with_nothing_half_written(index: Index, tmp_path: Path) -> None:
     finished = run_module("data", "fetch", write_recipe(tmp_path, index, sha256="1" * 64))
     assert finished.returncode == 66
-    assert finished.stderr.startswith(f"error: the index lists {SDIST}")
+    assert finished.stderr.startswith(f"error: source old: the index lists {SDIST}")
     assert finished.stderr.count("\n") == 1
     assert files_below(tmp_path / "cache") == []
     assert not list((tmp_path / "runs").glob("fetch*"))
@@ -188,6 +194,45 @@ def test_a_glob_takes_all_its_files_and_evidence_lies_beside_them(tiny_recipe: P
     assert [name for name, _ in source.files] == ["a/1.txt", "b/2.txt"]
 
 
+@pytest.mark.parametrize("name", ["witness/1.txt", ".1.part"])
+def test_a_file_that_the_artifact_would_lose_is_refused(tiny_recipe: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "many" / name).parent.mkdir(parents=True)
+    (tmp_path / "many" / name).write_text(name, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"source beta: '{name}' has a name that artifacts keep for themselves"):
+        fetch(tiny_recipe, f"sources.items.1.path={tmp_path}/many/**/*1.*")
+
+
+def test_missing_hashes_of_packages_and_files_are_printed_and_make_the_recipe_whole(
+    index: Index, tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, index)
+    wanted = index.listed_sha256[SDIST]
+    recipe.write_text(recipe.read_text().replace(wanted, "''"))
+    with pytest.raises(ConfigError, match="source old of kind pypi lacks sha256"):
+        fetch(recipe)
+    pin_main([str(recipe)])
+    pins = capsys.readouterr().out.split()
+    hashes = [wanted, *[index.listed_sha256[WHEEL]] * 2]
+    assert pins == [f"sources.items.{number}.sha256={sha256}" for number, sha256 in enumerate(hashes)]
+    index.files.clear()
+    fetch(recipe, *pins)
+    pin_main([str(tiny_recipe)])
+    pins = capsys.readouterr().out.split()[-2:]
+    assert [pin.split("=")[0] for pin in pins] == ["sources.items.0.sha256", "sources.items.1.sha256"]
+    fetch(tiny_recipe, *pins)
+
+
+def test_a_check_loads_nothing_that_only_a_download_needs() -> None:
+    heavy = {"requests", "pypi_simple", "urllib3", "fsspec", "pyarrow", "datasets", "huggingface_hub"}
+    program = f"import sys; from data.check import main; main(['smoke']); print(sorted(sys.modules.keys() & {heavy}))"
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.stdout == "[]\n", finished.stderr
+
+
+def test_every_kind_has_what_knows_it() -> None:
+    assert set(KINDS) == set(Kind)
+
+
 def test_a_pinned_file_must_be_what_its_hash_says(tiny_recipe: Path) -> None:
     with pytest.raises(DataError, match="the recipe wants SHA-256 2222"):
         fetch(tiny_recipe, f"sources.items.0.sha256={'2' * 64}")
@@ -203,8 +248,9 @@ def test_a_missing_file_is_bad_data(tiny_recipe: Path, tmp_path: Path) -> None:
     [
         ("sources.items.1.name=alpha", "given twice"),
         ("sources.items.1.name=../beta", "rename the source"),
+        ("sources.items.1.name=witness", "artifacts keep for themselves"),
         ("sources.items.1.kind=torrent", "torrent"),
-        ("sources.items.1.kind=pypi", r"lacks package, version, file, sha256, read\.members"),
+        ("sources.items.1.kind=pypi", r"lacks package, version, file, read\.members"),
         ("sources.items.1.license='free!'", "not an SPDX expression"),
         ("sources.items.1.sha256=abc", "64 lower-case hex digits"),
         ("sources.items=[]", "is empty"),

@@ -3,6 +3,7 @@ import io
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import sentencepiece
 
 from core.artifact import Artifact, open_artifact
 from core.errors import ConfigError, DataError, DeterministicError
+from core.hashing import hash_file
 from data.documents import write_documents
 from data.tokenizer import (
     RESERVED_MARK,
@@ -20,6 +22,7 @@ from data.tokenizer import (
     canonical,
     measure,
     split_sentences,
+    take_over,
     train,
     training_files,
 )
@@ -235,3 +238,31 @@ def test_training_files_are_sorted_by_source_and_number(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"tokenizer.{name} is {value}"):
         dataclasses.replace(TokenizerConfig(vocab_size=512), **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_is_taken_over_by_hash_and_measured_but_not_trained(
+    stage: tuple[Path, Artifact], tmp_path: Path
+) -> None:
+    recipe, trained = stage
+    model = shutil.copyfile(trained.folder / "tokenizer.model", tmp_path / "parent.model")
+    sha256 = hash_file(model)
+    given = [f"run.out={tmp_path}", f"run.inputs={recipe.parent / 'runs'}", f"tokenizer.sha256={sha256}"]
+    ended = run_module("data", "tokenizer", recipe, *given, f"tokenizer.model={model}")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    taken = open_artifact(Path(ended.stdout.strip()))
+    assert hash_file(taken.folder / "tokenizer.model") == sha256
+    assert taken.facts["heldout"] == trained.facts["heldout"]
+    assert json.loads((taken.folder / "training.json").read_bytes())["fed"] == {}
+    missing = run_module("data", "tokenizer", recipe, *given, "tokenizer.max_sentence_bytes=99")
+    assert missing.returncode == 64
+    assert "tokenizer.model is not given" in missing.stderr
+
+
+def test_another_tokenizer_than_the_recipe_names_is_not_taken_over(stage: tuple[Path, Artifact]) -> None:
+    model = stage[1].folder / "tokenizer.model"
+    with pytest.raises(DataError, match="correct one of them"):
+        take_over(TokenizerConfig(vocab_size=512, sha256="0" * 64, model=model))
+    with pytest.raises(ConfigError, match=r"has 512 pieces, tokenizer\.vocab_size is 600"):
+        take_over(TokenizerConfig(vocab_size=600, sha256=hash_file(model), model=model))
+    with pytest.raises(ConfigError, match="give its SHA-256 too"):
+        TokenizerConfig(vocab_size=512, model=model)

@@ -1,7 +1,9 @@
 import gzip
 import io
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -9,6 +11,7 @@ import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import brotli
 import pytest
@@ -16,8 +19,9 @@ import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from core.artifact import current
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, RetryError
 from data.clean import main as clean_main
+from data.reading.archive import read_members
 from data.reading.extract import OnError, Raw, ReadConfig
 from data.reading.warc import count_records
 from data.sources.fetch import main as fetch_main
@@ -39,6 +43,7 @@ COUNTS = {
 
 
 def write_recipe(folder: Path, path: Path, *, on_error: str = "stop") -> Path:
+    folder.mkdir(exist_ok=True)
     recipe = folder / "warc.yaml"
     recipe.write_text(
         f"""\
@@ -46,6 +51,7 @@ run: {{name: x, out: {folder / "runs"}}}
 sources:
   items:
     - {{name: crawl, kind: warc, path: {path}, license: CC0-1.0, language: en, read: {{on_error: {on_error}}}}}
+data: {{}}
 clean: {{seed: 1, heldout_permille: 0, filters: {{min_chars: 0, min_words: 0}}}}
 """,
         encoding="utf-8",
@@ -192,39 +198,100 @@ def test_a_truncated_archive_ends_fetch_in_one_line_and_exit_66(tmp_path: Path) 
     (tmp_path / "a.warc.gz").write_bytes(packed(crawl())[:-1])
     finished = run_module("data", "fetch", write_recipe(tmp_path, tmp_path / "a.warc.gz"))
     assert (finished.returncode, finished.stderr.count("\n")) == (66, 1)
-    assert finished.stderr.startswith("error: a.warc.gz is damaged")
+    assert finished.stderr.startswith("error: source crawl: a.warc.gz is damaged")
     assert not list((tmp_path / "runs").glob("fetch*"))
 
 
 @pytest.mark.skipif(shutil.which("wget") is None, reason="wget, which makes the crawl, is not installed")
-def test_a_real_crawl_loses_no_page(tmp_path: Path) -> None:
+def test_every_page_of_a_real_crawl_is_accounted_for(tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     names = [f"{number}.html" for number in range(15)] + [f"{number}.xhtml" for number in range(15, 20)]
     for number, name in enumerate(names):
         (site / name).write_bytes(page(number))
-    links = "".join(f'<a href="{name}">{name}</a>' for name in [*names, "gone.html"])
+    (site / "again.html").write_bytes(page(0).replace(b"<body>", b"<body><!-- the same text -->"))
+    (site / "broken.html").write_bytes(
+        b'<meta charset="utf-8"><p>A page that is not in the encoding it claims: \xff\xfe'
+    )
+    (site / "picture.png").write_bytes(b"\x89PNG")
+    others = ("again.html", "broken.html", "picture.png", "gone.html")
+    links = "".join(f'<a href="{name}">{name}</a>' for name in (*names, *others))
     (site / "index.html").write_text(f"<html><body><p>The index of all pages.</p>{links}</body></html>")
-    handler = partial(Quiet, directory=site)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        command = ["wget", "-q", "-r", "-l", "1", "--delete-after", "-e", "robots=off", "--warc-file=site"]
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        subprocess.run(
-            [*command, f"http://127.0.0.1:{server.server_port}/"],
-            cwd=tmp_path,
-            env=environment,
-            timeout=60,
-            check=False,
-        )
-        server.shutdown()
+    crawl_with_wget(site, tmp_path)
+    fetched, report = through_clean(tmp_path, tmp_path / "site.warc.gz")
+    assert (fetched["response: html"], fetched["response: xhtml"]) == (18, 5)
+    assert (fetched["response: html, status 404"], fetched["response: other"]) == (1, 1)
+    assert report["in"]["documents"] == 23 == report["train"]["documents"] + report["dropped"]["documents"]
+    assert report["dropped"]["reasons"] == {"duplicate": 1, "unreadable_encoding": 1}
     content = (tmp_path / "site.warc.gz").read_bytes()
-    counts = count_records(io.BytesIO(content), name="site.warc.gz")
-    found = {raw.text.strip() for raw in texts(content, "site.warc.gz")}
-    assert {text_of(number) for number in range(20)} < found
-    assert (counts["response: html"], counts["response: xhtml"]) == (16, 5)
-    assert counts["response: html, status 404"] == 1
-    assert counts.total() == len(list(ArchiveIterator(io.BytesIO(content))))
+    assert sum(fetched.values()) == len(list(ArchiveIterator(io.BytesIO(content))))
+
+
+def crawl_with_wget(site: Path, folder: Path) -> None:
+    """Serve a folder, and have wget follow its links into `folder`/site.warc.gz."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        command = ["wget", "-q", "-r", "-p", "-l", "1", "--delete-after", "-e", "robots=off", "--warc-file=site"]
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        address = f"http://127.0.0.1:{server.server_port}/"
+        subprocess.run([*command, address], cwd=folder, env=environment, timeout=60, check=False)
+        server.shutdown()
+
+
+def through_clean(folder: Path, path: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Fetch and clean a web archive: its records by outcome, and what the report says of it."""
+    recipe = str(write_recipe(folder, path, on_error="drop"))
+    fetch_main([recipe])
+    clean_main([recipe])
+    report = json.loads((current(folder / "runs", "clean").folder / "report.json").read_bytes())
+    return current(folder / "runs", "fetch").facts["records"]["crawl"], report["total"]
+
+
+# 28 pages of HTML and 16 of XHTML, some of them of equal text, 2.3 MB; of Debian 12.
+POLICY = "{name: policy, kind: debian, package: debian-policy, version: 4.6.2.0, \
+sha256: ef9d01b625c3b87c3a845c2cd1b66f1a16e9240b2b9e5bee53472a00e8457a39, license: GPL-2.0-or-later, language: en, \
+read: {members: ['*.html'], on_error: drop}}"
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt, which brings the documentation, is not here")
+def test_every_page_of_debians_documentation_is_accounted_for_and_the_archive_is_the_same_every_time(
+    tmp_path: Path,
+) -> None:
+    plain = tmp_path / "plain"
+    recipe = write_recipe(plain, Path("-"))
+    recipe.write_text(re.sub(r"\{name: crawl.*", POLICY, recipe.read_text()))
+    try:
+        fetch_main([str(recipe)])
+    except (DataError, RetryError) as error:
+        pytest.skip(f"apt cannot reach the documentation: {error}")
+    clean_main([str(recipe)])
+    archive = next((current(plain / "runs", "fetch").folder / "archives/policy").iterdir())
+    content = packed(records_of(archive))
+    assert packed(records_of(archive)) == content
+    (tmp_path / "policy.warc.gz").write_bytes(content)
+    fetched, report = through_clean(tmp_path, tmp_path / "policy.warc.gz")
+    # Six of the XHTML pages are served as text/html, or without a useful type and without an XML declaration.
+    assert (fetched["response: html"], fetched["response: xhtml"]) == (28 + 6, 16 - 6)
+    assert fetched["response: other"] == len(records_of(archive)) - 44 > 0
+    kept, dropped = report["train"]["documents"], sum(report["dropped"]["reasons"].values())
+    assert report["in"]["documents"] == 44 == kept + dropped
+    # Read as files of the package, the same pages become the same documents.
+    texts = [
+        {json.loads(line)["key"] for shard in sorted((folder / "train").iterdir()) for line in shard.open()}
+        for folder in (current(place / "runs", "clean").folder for place in (plain, tmp_path))
+    ]
+    assert texts[0] == texts[1] and len(texts[0]) == kept > 30
+
+
+def records_of(archive: Path) -> list[bytes]:
+    """Every file of a package as a server might send it: XHTML under each of the types that are in use for it."""
+    kinds = itertools.cycle(["application/xhtml+xml", "text/xml", "application/xml", "text/html", ""])
+    found = []
+    for name, content in read_members(archive, ["*"]):
+        is_html = name.endswith(".html")
+        kind = (next(kinds) if b"XHTML" in content[:300] else "text/html") if is_html else "application/octet-stream"
+        found.append(record("response", f"http://doc/{name}", http(content, kind=kind)))
+    return found
 
 
 class Quiet(SimpleHTTPRequestHandler):

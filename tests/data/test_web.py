@@ -72,10 +72,10 @@ def test_fineweb_drops_under_its_rule(reason: str) -> None:
     assert fineweb_reason(Signals(FINEWEB[reason]), config) == ""
 
 
-def test_a_line_of_chinese_is_as_wide_as_twice_its_letters() -> None:
-    lines = "\n".join(f"{number}渐近故乡时天气又阴晦了冷风吹进来。" for number in range(9))
-    assert fineweb_reason(Signals(lines), FinewebConfig()) == ""
-    assert fineweb_reason(Signals(lines), FinewebConfig(short_line_chars=40)) == "fineweb_short_lines"
+def test_a_line_of_chinese_is_as_wide_as_three_times_its_letters() -> None:
+    lines = "\n".join(f"{number}渐近故乡时天气又阴晦。" for number in range(9))
+    assert fineweb_reason(Signals(lines), FinewebConfig(short_line_chars=31)) == ""
+    assert fineweb_reason(Signals(lines), FinewebConfig(short_line_chars=32)) == "fineweb_short_lines"
 
 
 def test_fractions_are_checked() -> None:

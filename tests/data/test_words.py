@@ -1,4 +1,4 @@
-from data.steps.words import unspaced_letters, words_of
+from data.steps.words import is_plain, unspaced_letters, words_of
 
 
 def test_words_are_cut_at_spaces_and_punctuation() -> None:
@@ -20,3 +20,9 @@ def test_marks_belong_to_their_word() -> None:
 
 def test_letters_without_spaces_are_counted() -> None:
     assert unspaced_letters("日本語 text, русский, 한국어") == 3
+
+
+def test_a_text_without_marks_and_unspaced_letters_is_plain_and_has_the_same_words() -> None:
+    text = "It's a façade, русский 한국어 ὁδός e\u0301_1"
+    assert is_plain(text.replace("\u0301", "")) and not is_plain(text) and not is_plain("一") and not is_plain("ส")
+    assert words_of(text.replace("\u0301", "")) == [word.replace("\u0301", "") for word in words_of(text)]

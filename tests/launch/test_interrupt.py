@@ -51,6 +51,6 @@ def test_a_run_that_is_interrupted_everywhere_ends_in_the_same_root(tiny_recipe:
     assert finished.returncode == undisturbed.returncode == 0, finished.stderr + undisturbed.stderr
     assert "survived         rank 1 killed by SIGKILL at step 1" in undisturbed.stdout
     other = tiny_recipe.parent / "runs"
-    for stage in ("fetch", "clean", "tokenizer", "pack", "train", "evaluate", "export", "bundle"):
+    for stage in ("fetch", "clean", "tokenizer", "pack", "manifest", "train", "evaluate", "export", "bundle"):
         assert current(out, stage).digest == current(other, stage).digest, stage
     assert current(out, "bundle").facts["root"] == current(other, "bundle").facts["root"]

@@ -10,7 +10,7 @@ from core.journal import read_journal
 from release.manifest import manifest_root
 from tests.release.conftest import run_in
 
-PLACEMENT = ("launch.ranks=5", "train.placement=fsdp2", "clean.workers=2", "sources.cache=elsewhere")
+PLACEMENT = ("launch.ranks=5", "train.placement=fsdp2", "data.workers=2", "sources.cache=elsewhere")
 
 
 @pytest.fixture

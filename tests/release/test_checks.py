@@ -1,10 +1,12 @@
 """Every lie is caught by the check that is there for it; what a check cannot catch is shown too."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from core.hashing import canonical_json
 from release.audit import Segment, draw
 from release.contents import Bundle
 from release.manifest import read_manifest
@@ -179,6 +181,25 @@ def test_a_lie_about_the_token_ids_is_caught_by_computing_the_data_order_again(b
     found = findings(bundle, ("integrity", "code", "chain", "ledger", "data"))
     assert [name for name, finding in found.items() if finding.verdict is Verdict.FAIL] == ["data"]
     assert found["data"].detail.startswith(f"the batch digest of step 6 is {'0' * 64}")
+
+
+def test_a_corpus_that_is_told_otherwise_than_by_its_manifest_is_caught(bundle: Bundle) -> None:
+    edit_json(bundle.folder / "data/report.json", unicode="1.0.0")
+    reseal(bundle.folder)
+    found = findings(bundle, ("integrity", "code", "corpus"))
+    assert [name for name, finding in found.items() if finding.verdict is Verdict.FAIL] == ["corpus"]
+    assert found["corpus"].detail == "conservation: data/report.json is not what the manifest says"
+
+
+def test_a_manifest_of_other_artifacts_than_the_bundles_is_caught(bundle: Bundle) -> None:
+    path = bundle.folder / "data/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["stages"][1]["digest"] = "0" * 64
+    path.write_bytes(canonical_json(manifest))
+    reseal(bundle.folder)
+    found = findings(bundle, ("integrity", "code", "corpus"))
+    assert found["corpus"].verdict is Verdict.FAIL
+    assert found["corpus"].detail.startswith("the chain of artifacts in data/manifest.json is ")
 
 
 def test_a_changed_learning_rate_in_an_otherwise_perfect_forgery_is_caught_by_the_replay_alone(bundle: Bundle) -> None:

@@ -52,6 +52,9 @@ def test_the_pages_name_every_stage_source_and_folder(bundle: Bundle) -> None:
     for stage, digest in bundle.digests.items():
         assert f"| {stage} | `{digest}` |" in page
     assert "| beta | CC0-1.0 |" in readme
+    corpus = bundle.read_json("data/manifest.json")
+    assert f"The corpus with root `{corpus['roots']['corpus']}`: 2 shards of " in page
+    assert f"| beta | `{corpus['sources'][1]['locator']}` | CC0-1.0 | 200 | 186 | 14 | 0 |" in page
     assert bundle.record["trajectory_head"] in readme
     tops = {entry.path.split("/")[0] for entry in read_manifest(bundle.folder)} - {"MANIFEST.md"}
     assert all(f"| `{top}` |" in page for top in tops)

@@ -17,7 +17,7 @@ def elsewhere(runs: Path, tmp_path: Path) -> Path:
 def test_the_run_is_verified_and_the_verdicts_name_no_placement(runs: Path) -> None:
     artifact = current(runs, "verify")
     verdicts = artifact.facts["verdicts"]
-    assert [verdict["verdict"] for verdict in verdicts] == ["PASS"] * 8
+    assert [verdict["verdict"] for verdict in verdicts] == ["PASS"] * 9
     assert artifact.facts["root"] == current(runs, "bundle").facts["root"]
     assert not any("ranks trained" in verdict["detail"] for verdict in verdicts)
     assert "2 ranks trained" in (artifact.folder / WITNESS / "report.txt").read_text()

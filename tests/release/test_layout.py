@@ -18,6 +18,11 @@ def test_downloads_and_training_documents_stay_behind() -> None:
     assert list(shipped("clean", cleaned, every=1).values()) == ["data/heldout/wiki.jsonl", "data/report.json"]
 
 
+def test_the_corpus_is_described_at_the_top_of_its_folder() -> None:
+    described = ["CARD.md", "croissant.json", "leaves.jsonl", "manifest.json"]
+    assert list(shipped("manifest", described, every=1).values()) == [f"data/{name}" for name in described]
+
+
 def test_text_keeps_its_sources_licence_and_the_rest_has_the_runs_or_the_codes() -> None:
     licenses = {
         path: describe(path, sources=SOURCES, license_of_run="MIT")[1]

@@ -9,7 +9,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "items": [{"name": "a", "kind": "files"}, {"name": "b", "kind": "pypi", "version": "0.6"}],
         "contents": {"a": ["x"]},
     },
-    "clean": {"seed": 1},
+    "clean": {"seed": 1, "keep_dropped": True},
     "tokenizer": {"vocab_size": 300},
     "pack": {"weights": {"a": 2}, "sentencepiece": "0.2.3"},
     "evaluate": {"seed": 1, "profile": {}},
@@ -26,7 +26,8 @@ def run(path: str, *, placement: str, ranks: int) -> dict[str, Any]:
             "cache": "/somewhere/cache",
             "items": [{"name": "a", "kind": "files", "path": path}, {"name": "b", "kind": "pypi", "version": 0.6}],
         },
-        "clean": {"seed": 1, "workers": ranks},
+        "data": {"workers": ranks, "keep_dropped": True},
+        "clean": {"seed": 1},
         "tokenizer": {"vocab_size": 300},
         "pack": {"weights": {"a": 2}},
         "evaluate": {"seed": 1},
@@ -54,6 +55,7 @@ def test_placement_and_paths_do_not_reach_the_bundle() -> None:
     }
     assert here["train"] == {"lr": 0.01}
     assert here["pack"] == {"weights": {"a": 2}}
+    assert (here["data"], here["clean"]) == ({"keep_dropped": True}, {"seed": 1})
     assert (here["run"], here["launch"]) == ({"name": "mine"}, {})
 
 
@@ -63,3 +65,8 @@ def test_a_neutral_recipe_stays_as_it_is_when_made_neutral_again(tmp_path: Path)
     (tmp_path / "recipe.yaml").write_bytes(to_yaml(once))
     assert resolve(str(tmp_path / "recipe.yaml")) == once
     assert file_sources(once) == {0: Path("files/a/**/*.txt")}
+
+
+def test_web_archives_lie_on_a_disk_as_files_do() -> None:
+    items = [{"name": "a", "kind": "warc", "path": "files/a/*.warc.gz"}, {"name": "b", "kind": "http"}]
+    assert file_sources({"sources": {"items": items}}) == {0: Path("files/a/*.warc.gz")}
