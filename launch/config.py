@@ -1,16 +1,28 @@
 """Section `launch` of a recipe: how processes are started and started again. All of it is placement."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from core.config import placement
 from core.errors import ConfigError
 
 
+class Starter(Enum):
+    """What starts the ranks (starters.py)."""
+
+    TORCHRUN = "torchrun"
+    DEEPSPEED = "deepspeed"
+    SRUN = "srun"
+
+
 @dataclass(kw_only=True, slots=True)
 class LaunchConfig:
-    """How many ranks train, when a failed stage is started again, and the drill."""
+    """How many ranks train and what starts them, when a failed stage is started again, and the drill."""
 
     ranks: int = placement(1)
+    starter: Starter = placement(Starter.TORCHRUN)
+    # More of srun's own, such as --nodes=2; for starter srun only.
+    srun_options: list[str] = placement(list)
     max_restarts_without_progress: int = placement(3)
     # The first restart comes at once; then these seconds, doubled each time.
     backoff_s: float = placement(1.0)
@@ -39,6 +51,17 @@ class LaunchConfig:
             raise ConfigError(
                 f"launch.kill_rank {self.kill_rank} is none of the {self.ranks} ranks; "
                 "give one that is, or launch.kill_at_step=0 for no drill"
+            )
+
+        if self.srun_options and self.starter is not Starter.SRUN:
+            raise ConfigError(
+                f"launch.srun_options is {self.srun_options}, but launch.starter is {self.starter.value}; "
+                "leave it out, or take starter srun"
+            )
+        if self.is_drill and self.starter is Starter.SRUN:
+            raise ConfigError(
+                "the drill kills a process of this machine, and srun's may be elsewhere; "
+                "give launch.kill_at_step=0, or another launch.starter"
             )
 
     @property

@@ -32,9 +32,12 @@ NOTES_PREFIX = ".notes-"
 class Generation:
     """One incarnation of a stage's processes: `command`, and below it, if it is an agent, `ranks` ranks."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", notes: Path, *, ranks: int) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", notes: Path, *, ranks: int, is_elsewhere: bool = False
+    ) -> None:
         self.process = process
         self.notes = notes
+        self.is_elsewhere = is_elsewhere
         self._ranks = ranks
         self._pids = {} if ranks else {0: process.pid}
         self._moved = time.monotonic()
@@ -42,7 +45,7 @@ class Generation:
 
     def pids(self) -> dict[int, int]:
         """Process id by rank, as far as they have been started; without an agent the process itself is rank 0."""
-        if len(self._pids) < self._ranks:
+        if len(self._pids) < self._ranks and not self.is_elsewhere:
             self._pids |= ranks_below(self.process.pid, self.notes)
         return self._pids
 
@@ -70,9 +73,12 @@ class Generation:
         is_stalled = time.monotonic() - self._moved > limit_s
         # The order matters: who is dead is asked before what was said, so that no last word is missed.
         dead = [rank for rank, pid in self.pids().items() if not is_marked(pid, self.notes)]
+        if self.is_elsewhere and exit_code is not None:
+            dead = list(range(self._ranks))
         words = self._words()
         silent = tuple(sorted(set(dead) - set(words))) if exit_code != 0 else ()
-        has_failed = any(word.exit_code for word in words.values())
+        # Elsewhere it is the agent that ends the peers of a dead rank, and only then is it known who said nothing.
+        has_failed = any(word.exit_code for word in words.values()) and not self.is_elsewhere
         if exit_code is None and not silent and not has_failed and not is_stalled:
             return None
         return End(exit_code=exit_code, words=words, silent=silent, is_stalled=is_stalled)
@@ -95,12 +101,20 @@ class Generation:
 
 @contextmanager
 def started(
-    command: Sequence[str], *, environment: Mapping[str, str], root: Path, out: Path, ranks: int, grace_s: float
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    root: Path,
+    out: Path,
+    ranks: int,
+    grace_s: float,
+    is_elsewhere: bool = False,
 ) -> Iterator[Generation]:
     """Start `command` in `root` as a generation whose notes lie in `out`; when the block is left, no process is.
 
     `ranks` is the number of ranks that the command starts as an agent, or 0 if it works itself. What still runs when
-    the block is left is asked to stop if an exception leaves it (an interrupt), and killed at once otherwise.
+    the block is left is asked to stop if an exception leaves it (an interrupt), and killed at once otherwise; ranks
+    elsewhere are always asked, by the agent, which is given time to pass it on.
     """
     notes = Path(tempfile.mkdtemp(prefix=NOTES_PREFIX, dir=out))
     try:
@@ -114,13 +128,15 @@ def started(
             process_group=0,
             preexec_fn=die_with_parent,
         )
-        generation = Generation(process, notes, ranks=ranks)
+        generation = Generation(process, notes, ranks=ranks, is_elsewhere=is_elsewhere)
         try:
             yield generation
         except BaseException:
             ask_to_stop(generation, grace_s=grace_s)
             raise
         finally:
+            if is_elsewhere:
+                ask_agent_to_stop(process, grace_s=grace_s)
             kill_marked(notes)
             process.wait()
     finally:
@@ -130,6 +146,9 @@ def started(
 
 def ask_to_stop(generation: Generation, *, grace_s: float) -> None:
     """Send SIGTERM to the ranks and wait until they have ended, at most `grace_s` seconds."""
+    if generation.is_elsewhere:
+        ask_agent_to_stop(generation.process, grace_s=grace_s)
+        return
     pids = generation.pids().values()
     is_agent = generation.process.pid not in pids
     if is_agent:
@@ -142,6 +161,14 @@ def ask_to_stop(generation: Generation, *, grace_s: float) -> None:
     while any(is_marked(pid, generation.notes) for pid in pids) and time.monotonic() < deadline:
         time.sleep(POLL_S)
         generation.process.poll()
+
+
+def ask_agent_to_stop(process: "subprocess.Popen[bytes]", *, grace_s: float) -> None:
+    """Send SIGTERM to the process that was started, if it still runs, and wait until it has ended."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
 
 
 def sweep(out: Path) -> list[int]:

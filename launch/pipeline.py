@@ -17,12 +17,12 @@ from core.errors import DeterministicError, RetryError
 from core.journal import Journal
 from launch import drill
 from launch.check import absolute, check
-from launch.config import LaunchConfig
+from launch.config import LaunchConfig, Starter
 from launch.local import sweep
 from launch.stages import RANKED, Stage, read_stages
+from launch.starters import ENVIRONMENT, command_of
 from launch.supervise import Job, supervise
 from launch.table import Row, closing, failed
-from launch.torchrun import ENVIRONMENT, torchrun
 
 
 def main(arguments: list[str]) -> None:
@@ -65,11 +65,16 @@ def conclude(rows: Sequence[Row]) -> None:
 
 
 def job_of(stage: Stage, recipe: str, overrides: Sequence[str], config: LaunchConfig) -> Job:
-    """A stage as a command: one process, or the ranks that train under torchrun."""
+    """A stage as a command: one process, or the ranks that train."""
     arguments = [stage.folder, stage.verb, recipe, *overrides]
     if stage.name == RANKED:
-        command = torchrun(arguments, ranks=config.ranks)
-        return Job(stage=stage.name, command=command, ranks=config.ranks, environment=ENVIRONMENT)
+        return Job(
+            stage=stage.name,
+            command=command_of(config, arguments),
+            ranks=config.ranks,
+            is_elsewhere=config.starter is Starter.SRUN,
+            environment=ENVIRONMENT,
+        )
     return Job(stage=stage.name, command=[sys.executable, "-m", *arguments])
 
 

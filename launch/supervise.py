@@ -16,11 +16,15 @@ from launch.local import POLL_S, Generation, started
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A stage as processes: its command, and how many ranks the command starts as an agent (0: it works itself)."""
+    """A stage as processes: its command, and how many ranks the command starts as an agent (0: it works itself).
+
+    `is_elsewhere` says that the ranks need not be on this machine.
+    """
 
     stage: str
     command: Sequence[str]
     ranks: int = 0
+    is_elsewhere: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,7 +71,13 @@ def supervise(job: Job, *, root: Path, out: Path, config: LaunchConfig, journal:
 def run_generation(job: Job, *, root: Path, out: Path, config: LaunchConfig, journal: Journal) -> tuple[End, int, bool]:
     """Start a stage's processes once; returns how they ended, the last step made, and whether anything was made."""
     with started(
-        job.command, environment=job.environment, root=root, out=out, ranks=job.ranks, grace_s=config.stop_grace_s
+        job.command,
+        environment=job.environment,
+        root=root,
+        out=out,
+        ranks=job.ranks,
+        is_elsewhere=job.is_elsewhere,
+        grace_s=config.stop_grace_s,
     ) as generation:
         end = watch(generation, job, config=config, journal=journal)
         if end.exit_code == 0 and config.is_drill and job.ranks:

@@ -1,10 +1,12 @@
 """Section `launch`: all placement, and no drill on a rank that is not there."""
 
+from typing import Any
+
 import pytest
 
 from core.config import identity
 from core.errors import ConfigError
-from launch.config import LaunchConfig
+from launch.config import LaunchConfig, Starter
 
 
 def test_nothing_of_it_is_identity() -> None:
@@ -20,11 +22,13 @@ def test_nothing_of_it_is_identity() -> None:
         ({"kill_at_step": -1}, "launch.kill_at_step is -1"),
         ({"kill_at_step": 5}, "launch.kill_rank -1 is none of the 1 ranks"),
         ({"ranks": 2, "kill_rank": 2, "kill_at_step": 5}, "launch.kill_rank 2 is none of the 2 ranks"),
+        ({"srun_options": ["--nodes=2"]}, "but launch.starter is torchrun"),
+        ({"starter": Starter.SRUN, "kill_rank": 0, "kill_at_step": 5}, "srun's may be elsewhere"),
     ],
 )
-def test_what_cannot_be_done_is_refused(wrong: dict[str, float], what: str) -> None:
+def test_what_cannot_be_done_is_refused(wrong: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigError, match=what):
-        LaunchConfig(**wrong)  # type: ignore[arg-type]
+        LaunchConfig(**wrong)
 
 
 def test_a_rank_named_without_a_step_is_no_drill() -> None:
