@@ -16,8 +16,9 @@ from train.config import Optimizer, Placement, Sum
 from train.recipe import Recipe
 
 FP32 = 4
-# A rank that has imported torch and has trained a model of nearly nothing (measured: 0.25 to 0.31 GB).
-PROCESS_BYTES = 300_000_000
+# A rank that has imported torch and has trained a model of nearly nothing: 0.25 to 0.39 GB on the machines measured so
+# far. How much of torch's libraries the kernel maps differs by machine; a plan takes the most that was seen.
+PROCESS_BYTES = 400_000_000
 # How much more than what is asked for the process holds at its peak: freed pieces that the C library's heap keeps, and
 # what gloo and fully_shard copy. Measured in the smallest runs that show it; tests/train/test_memory.py has the margin.
 HELD_PER_ASKED = {Placement.ZERO1: 1.4, Placement.FSDP2: 1.9}

@@ -57,7 +57,7 @@ def test_measured_peaks_are_as_planned(
     planned = memory(recipe, ranks=ranks, seq_len=32)
     wanted = planned.total - planned.snapshot
     assert abs(peak - process - wanted) < MARGIN * wanted, f"measured {peak - process}, planned {planned}"
-    assert process < 1.1 * PROCESS_BYTES
+    assert process < 1.25 * PROCESS_BYTES
 
 
 def test_one_more_micro_batch_in_a_tree_costs_a_partial_sum() -> None:
