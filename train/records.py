@@ -103,7 +103,7 @@ class Records:
             self._scrubber = Scrubber(self._checkpoints, pause_s=self._config.scrub_every_s)
         if start.step:
             return start.step, self._checkpoints / folder_name(start.step)
-        return first, self._config.start.checkpoint if first else None
+        return first, self._config.start.checkpoint if self._parent else None
 
     def hold_room(self, layouts: Mapping[str, Layout]) -> None:
         """Take the room for the next checkpoint."""

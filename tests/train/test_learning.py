@@ -13,9 +13,10 @@ from core.config import load
 from core.ledger import read_lines
 from core.profile import Attention
 from data.loader import Loader
-from inference.huggingface import hugging_face_name, model_config, transformers
+from inference.huggingface import model_config, transformers
 from model.config import ModelConfig
 from model.init import initialize
+from model.names import hugging_face_name
 from model.transformer import Transformer
 from tests.train.ranks import call, run_ranks
 from tests.train.runs import Tiny, finished_folder
