@@ -43,13 +43,13 @@ class Context:
     is_visible: Tensor
 
 
-def visibility(document_BT: Tensor | None, *, new: int, seen: int) -> Tensor:
+def visibility(document_BT: Tensor | None, *, new: int, seen: int, device: torch.device | str = "cpu") -> Tensor:
     """Which positions each of `new` positions after `seen` others may attend to: earlier ones of its own document.
 
     `document_BT` numbers the document of every new position; without it all positions are one document. Documents
     and seen positions together are not supported: packed windows are never decoded step by step.
     """
-    is_causal_TT = torch.ones(new, seen + new, dtype=torch.bool).tril(seen)
+    is_causal_TT = torch.ones(new, seen + new, dtype=torch.bool, device=device).tril(seen)
     if document_BT is None:
         return is_causal_TT[None, None]
     assert seen == 0

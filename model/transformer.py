@@ -115,8 +115,10 @@ class Transformer(nn.Module):
         cos_TK, sin_TK = rotation_tables(
             head_dim=config.head_dim, theta=config.rope_theta, length=_table_length(end, config.max_seq_len)
         )
-        is_visible = visibility(document_BT, new=new, seen=seen)
-        return Context(cos=cos_TK[seen:end], sin=sin_TK[seen:end], is_visible=is_visible)
+        device = self.embedding.weight.device
+        is_visible = visibility(document_BT, new=new, seen=seen, device=device)
+        cos_TK, sin_TK = cos_TK[seen:end].to(device), sin_TK[seen:end].to(device)
+        return Context(cos=cos_TK, sin=sin_TK, is_visible=is_visible)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,10 @@ def examine(recipe: Recipe, *, seq_len: int) -> "list[Finding]":
         return [Finding(f"profile {recipe.profile.name}", "FAIL", str(error))]
     found = [Finding(f"profile {recipe.profile.name}", "PASS", "this machine and these builds answer as it asks")]
     found.append(allocator(Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")))
-    for kernel in kernels_of(recipe, seq_len=seq_len):
+    device = recipe.profile.device.value
+    for kernel in kernels_of(recipe, seq_len=seq_len, device=device):
         found += findings_of(kernel)
-    return [*found, *control_findings()]
+    return [*found, *control_findings(device)]
 
 
 def _honour(recipe: Recipe) -> None:

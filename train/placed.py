@@ -124,7 +124,7 @@ def gradient_root(gradients: Mapping[str, Tensor]) -> str:
 
 def content_root(tensor: Tensor) -> bytes:
     """Merkle root over a tensor's bytes."""
-    return chunk_root(tensor.numpy().data)
+    return chunk_root(tensor.cpu().numpy().data)
 
 
 def cut(spans: Sequence[Span], start: int, stop: int) -> list[Span]:

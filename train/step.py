@@ -100,7 +100,7 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
     is_digested = job.config.is_digested(step)
     results = torch.zeros(job.config.micro_batches, 5, dtype=torch.int64)
     for micro_step in job.placed.micro_steps:
-        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index))
+        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
         loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
         root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
         if not micro_step.is_dummy:
@@ -108,6 +108,9 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
             results[micro_step.index] = torch.tensor(WORDS.unpack(packed))
     # Every row is zero on all ranks but one: the sum only moves it.
     job.world.add_integers(results)
+    if job.world.device == "cuda":
+        # fully_shard exchanges gradients on streams of its own.
+        torch.cuda.synchronize()
     unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in results.tolist()]
     return [loss for loss, _ in unpacked], [root for _, root in unpacked]
 

@@ -41,7 +41,7 @@ def test_torchs_fused_adamw_is_seen_to_vary_with_slices() -> None:
 
 def test_torchs_layer_norm_is_seen_to_vary_with_threads() -> None:
     assert not keeps_threads(layer_norm())
-    assert [finding.verdict for finding in control_findings()] == ["PASS", "PASS"]
+    assert [finding.verdict for finding in control_findings()] == ["PASS"] * 3
 
 
 def test_a_kernel_that_gives_something_else_each_time_is_seen() -> None:
