@@ -103,6 +103,10 @@ class Hsdp:
                 for span, values in zip(shards, whole.split_with_sizes([span.count for span in shards]), strict=True):
                     self._node.local[span.name].copy_(values)
 
+    def settle(self) -> None:
+        """See Placed."""
+        self._node.settle()
+
     def _add_canonically(self) -> list[Tensor]:
         """This rank's slice of every unit, added over the nodes."""
         added = []

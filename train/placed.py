@@ -86,6 +86,9 @@ class Placed(Protocol):
     def refresh(self) -> None:
         """Bring the segments' weights to where the next forward needs them."""
 
+    def settle(self) -> None:
+        """Put away what forwards have left that no backward followed."""
+
     def spans(self, rank: int) -> list[Span]:
         """What a rank's segments cover, in their order."""
 

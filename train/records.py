@@ -121,7 +121,7 @@ class Records:
             self._measured = measured if is_saved else self._measured
         else:
             self._append(line)
-        self._progress.advance(note=f"loss {float.fromhex(line['loss']):.4f}")
+        self._progress.advance(note=_note(line))
 
     def open_aside(self, step: int) -> Path:
         """The folder to write a checkpoint in, with its files allocated. Raises RetryError if the disk is full."""
@@ -288,3 +288,9 @@ class Records:
             found = list_checkpoints(self._checkpoints)
             for step in superfluous(sorted(found), is_kept=self._config.is_kept, newest=newest):
                 remove(found[step])
+
+
+def _note(line: Line) -> str:
+    """What the bar says of a step."""
+    heldout = f", held out {float.fromhex(line['eval']['loss']):.4f}" if "eval" in line else ""
+    return f"loss {float.fromhex(line['loss']):.4f}{heldout}"

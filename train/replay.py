@@ -69,7 +69,7 @@ def replay(recipe: Recipe, segment: Segment) -> None:
 
     Raises DataError if the checkpoint or the tokens are damaged, ConfigError if there is nothing to replay.
     """
-    from train.loop import Return, open_loader, prepare, steps
+    from train.loop import Return, open_heldout, open_loader, prepare, steps
     from train.parent import check_parent
     from train.runtime import open_world
     from train.saver import Saver
@@ -90,7 +90,8 @@ def replay(recipe: Recipe, segment: Segment) -> None:
         return
     with open_world(seat, device=device, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         loader = open_loader(recipe, segment.pack)
-        job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
+        heldout = open_heldout(recipe, segment.pack, loader=loader)
+        job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=segment.checkpoint)
         saver = Saver(job.placed, world, committer=None)
         last = config.decided_at(segment.until)
         progress = Progress("replay", total=last, unit="steps", done=first)

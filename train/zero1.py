@@ -76,6 +76,9 @@ class Zero1:
         """See Placed."""
         self.sharers.gather_into(self._weights, self._own, counts=[stop - start for start, stop in self._slices])
 
+    def settle(self) -> None:
+        """Nothing to do."""
+
 
 class SliceSum:
     """The sum of a step's gradients, of which every rank gets a slice: sent once, when all micro-batches are done.
