@@ -17,6 +17,7 @@ from core.progress import Progress
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.config import ReleaseConfig
 from release.contents import Bundle
+from release.evaluations import check_evaluations
 from release.layout import FORMAT, describe, shipped
 from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, kept_licenses, read_lineage
 from release.manifest import first_flaw, read_manifest
@@ -87,7 +88,10 @@ def ledger(bundle: Bundle) -> str:
 
 
 def data(bundle: Bundle) -> str:
-    """The digest of every step's token ids, computed again from the shipped shards, is the ledger's."""
+    """The digest of every step's token ids, computed again from the shipped shards, is the ledger's.
+
+    Evaluations, if there are any, are of the held-out tokens that are shipped.
+    """
     train, steps = bundle.trained["train"], bundle.ledger[1:]
     # Further on where the spike policy skipped data.
     taken: list[int] = [line.get("data_step") or line["step"] for line in steps]
@@ -106,7 +110,9 @@ def data(bundle: Bundle) -> str:
     expect("the number of batch digests", len(answer), max(taken))
     for line, data_step in zip(steps, taken, strict=True):
         expect(f"the batch digest of step {line['step']}", line["batch"], answer[data_step - 1])
-    return f"the token ids of all {len(steps)} steps follow from the shards and the data order"
+    evaluated = check_evaluations(bundle)
+    said = f"the token ids of all {len(steps)} steps follow from the shards and the data order"
+    return f"{said}; {evaluated}" if evaluated else said
 
 
 def corpus(bundle: Bundle) -> str:

@@ -88,7 +88,7 @@ def _batches(heldout: Heldout, *, placed: Placed, world: World) -> Sequence[floa
     """The nats of all batches, by number. Every rank runs as many forwards, since a sharded one needs all ranks."""
     words = torch.zeros(len(heldout.batches), dtype=torch.int64)
     for turn in interleaved(range(len(heldout.batches)), rank=world.rank, world_size=world.size):
-        tokens_BT1 = torch.from_numpy(heldout.batch(turn.index))
+        tokens_BT1 = torch.from_numpy(heldout.batch(turn.index)).to(world.device)
         nats = float(text_loss(placed.model, tokens_BT1, bos_id=heldout.bos_id, eos_id=heldout.eos_id))
         if not turn.is_dummy:
             words[turn.index] = WORD.unpack(RESULT.pack(nats))[0]
