@@ -175,8 +175,10 @@ def compiler_path() -> str:
 @cache
 def compiler_version() -> str:
     """The first line of what the compiler says of itself."""
-    said = subprocess.run([compiler_path(), "--version"], capture_output=True, text=True, check=True).stdout
-    return said.splitlines()[0]
+    said = subprocess.run([compiler_path(), "--version"], capture_output=True, text=True, check=False)
+    if said.returncode or not said.stdout.strip():
+        raise ConfigError(f"{compiler_path()} does not tell its version; install g++, or set CXX to a compiler")
+    return said.stdout.splitlines()[0]
 
 
 def cpu_flags() -> list[str]:
