@@ -43,7 +43,6 @@ class Runner:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         environment = dict(os.environ) | {"TORCHINDUCTOR_CACHE_DIR": str(self._folder / "compiled")}
-        environment |= {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
         if cell.is_preloaded and self.library:
             environment |= preloading(self.library)
         run = self._run_ours if cell.tool == OURS else self._run_peer
