@@ -96,13 +96,13 @@ def square_limbs(gradients: Sequence[Tensor], *, scale: Scale, is_fused: bool = 
 
 def integer_limbs(gradients: Sequence[Tensor], *, factor: float, upscale: float) -> tuple[int, int]:
     """The same integers as `square_limbs`, added on the gradients' device, which is waited for once."""
-    sums = []
+    sums: list[Tensor] = []
     for gradient in gradients:
         for start in range(0, gradient.numel(), GPU_BLOCK_ELEMENTS):
             square = gradient[start : start + GPU_BLOCK_ELEMENTS].double().square_().mul_(factor)
             whole = square.floor()
-            low = square.sub_(whole).mul_(upscale).floor_()
-            sums.append(torch.stack([whole.long().sum(), low.long().sum()]))
+            rest = square.sub_(whole).mul_(upscale).floor_()
+            sums.append(torch.stack([whole.long().sum(), rest.long().sum()]))
     high, low = torch.stack(sums).sum(0).tolist() if sums else (0, 0)
     return high, low
 
