@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.profile import Attention as Kernel
+from core.profile import Compute
 from model.attention import attend_explicit, attend_sdpa, visibility
 from model.config import ModelConfig
 from model.init import initialize
@@ -62,14 +63,43 @@ def test_query_heads_share_key_value_heads_in_order() -> None:
     torch.testing.assert_close(shared, attend_sdpa(q_BHTK, k_BGTK, v_BGTK, is_visible), rtol=0, atol=1e-6)
 
 
-@torch.inference_mode()
-def test_another_document_before_changes_no_logit(config: ModelConfig) -> None:
-    model = model_of(config)
-    document_BT = torch.tensor([[1, 1, 1, 2, 2, 2]])
-    tokens_BT = torch.tensor([[1, 7, 8, 1, 9, 10]])
-    other_BT = torch.tensor([[1, 70, 80, 1, 9, 10]])
-    assert torch.equal(model(tokens_BT, document_BT)[:, 3:], model(other_BT, document_BT)[:, 3:])
-    assert not torch.equal(model(tokens_BT)[:, 3:], model(other_BT)[:, 3:])
+DOCUMENT_BT = torch.tensor([[1, 1, 1, 2, 2, 2]])
+TOKENS_BT = torch.tensor([[1, 7, 8, 1, 9, 10]])
+OTHER_BT = torch.tensor([[1, 70, 80, 1, 9, 10]])
+SECOND = slice(3, None)
+
+
+def logits_and_gradients(
+    model: Transformer, tokens_BT: Tensor, document_BT: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits of the second document, and the gradients of a loss over it alone."""
+    model.zero_grad()
+    logits_BTV = model(tokens_BT, document_BT)[:, SECOND]
+    logits_BTV.logsumexp(-1).sum().backward()
+    return logits_BTV.detach(), {
+        name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None
+    }
+
+
+@pytest.mark.parametrize("compute", list(Compute))
+@pytest.mark.parametrize("is_narrow", [False, True])
+@pytest.mark.parametrize("kernel", list(Kernel))
+def test_another_document_before_changes_no_logit_and_no_gradient(
+    config: ModelConfig, kernel: Kernel, compute: Compute, is_narrow: bool
+) -> None:
+    model = Transformer(config, kernel, compute=compute, is_stream_narrow=is_narrow)
+    initialize(model, seed=1, std=0.3)
+    logits, gradients = logits_and_gradients(model, TOKENS_BT, DOCUMENT_BT)
+    other_logits, other_gradients = logits_and_gradients(model, OTHER_BT, DOCUMENT_BT)
+    assert torch.equal(logits, other_logits)
+    assert gradients.keys() == other_gradients.keys() == dict(model.named_parameters()).keys()
+    assert [name for name, gradient in gradients.items() if not torch.equal(gradient, other_gradients[name])] == []
+    # Tokens 7 and 8 stand in the first document only.
+    assert not gradients["embedding.weight"][[7, 8]].any() and gradients["embedding.weight"][[9, 10]].any()
+    # Without documents both leave a trace.
+    logits, gradients = logits_and_gradients(model, TOKENS_BT, None)
+    assert not torch.equal(logits, logits_and_gradients(model, OTHER_BT, None)[0])
+    assert gradients["embedding.weight"][[7, 8]].any(dim=1).all()
 
 
 @torch.inference_mode()
