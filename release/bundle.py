@@ -26,7 +26,15 @@ from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
 from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
-from release.lineage import copy_parent, copy_start, inherited_sources, kept_licenses, read_lineage, write_lineage
+from release.lineage import (
+    copy_parent,
+    copy_start,
+    inherited_sources,
+    kept_licenses,
+    read_lineage,
+    start_folder,
+    write_lineage,
+)
 from release.manifest import WITNESS, Entry, list_files, write_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
@@ -137,12 +145,14 @@ def _write_parents(folder: Path, release: Release) -> Record:
     config, start = release.config, release.resolved["train"].get("start") or {}
     for parent in config.parents:
         copy_parent(parent.bundle, folder, root=parent.root)
-    if start.get("state_root") and config.is_start_shipped:
-        copy_start(Path(start["checkpoint"]), folder, state_root=str(start["state_root"]))
+    first = read_lines(folder / "logs" / "ledger.jsonl")[0]
+    if "parent" in first and config.is_start_shipped:
+        target = start_folder(folder, first["parent"]["step"])
+        copy_start(Path(start["checkpoint"]), target, state_root=first["parent"]["state_root"])
     lineage = read_lineage(
         folder,
         roots=[parent.root for parent in config.parents],
-        first=read_lines(folder / "logs" / "ledger.jsonl")[0],
+        first=first,
         base_sha256=str((release.resolved["pack"].get("base") or {}).get("sha256", "")),
         start_license=config.start_license,
         is_start_shipped=config.is_start_shipped,

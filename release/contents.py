@@ -12,7 +12,7 @@ from core.config import resolve
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, parent_step, read_lines
-from release.lineage import START
+from release.lineage import start_folder
 from release.manifest import NAME, WITNESS, manifest_root, read_manifest
 from release.stage import read_stages
 from release.verdict import InconclusiveError
@@ -112,7 +112,7 @@ class Bundle:
     def start(self) -> Path:
         """The checkpoint that the run goes on from: the given one, else the one inside, which may be missing."""
         if self.parent == Path():
-            return self.folder / START
+            return start_folder(self.folder, self.first_step)
         inner = self.parent / "checkpoints" / f"step-{self.first_step:06d}"
         return inner if inner.is_dir() else self.parent
 

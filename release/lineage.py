@@ -2,7 +2,7 @@
 
     parents/<12 digits of the root>/   of a parent's bundle: MANIFEST.jsonl, whose SHA-256 is the parent's root, and of
                                        the files that it lists those of KEPT
-    parents/start/                     the checkpoint from which the run goes on (train.start), if it is shipped
+    parents/start/step-N/              the checkpoint from which the run goes on (train.start), if it is shipped
 
 What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
 A parent is there because the child goes on from its state (`continued`) or takes over its mixture and its shards
@@ -32,6 +32,11 @@ KEPT = ("bundle.json", LINEAGE, LEDGER, SOURCES, "data/evidence/", "LICENSE", "L
 CHECKPOINT = ("manifest.json", "state.json", "model.safetensors", "optimizer.safetensors")
 
 Record = dict[str, Any]
+
+
+def start_folder(folder: Path, step: int) -> Path:
+    """Where a bundle holds the checkpoint from which it goes on; a checkpoint's folder has the name of its step."""
+    return folder / START / f"step-{step:06d}"
 
 
 def parent_folder(folder: Path, root: str) -> Path:
@@ -64,15 +69,15 @@ def copy_parent(bundle: Path, folder: Path, *, root: str) -> None:
     check_kept(target, root=root)
 
 
-def copy_start(checkpoint: Path, folder: Path, *, state_root: str) -> None:
-    """Bring the checkpoint from which a run goes on into its bundle.
+def copy_start(checkpoint: Path, target: Path, *, state_root: str) -> None:
+    """Copy the checkpoint from which a run goes on.
 
     Raises DataError if it is no longer the state with this root.
     """
-    (folder / START).mkdir(parents=True)
+    target.mkdir(parents=True)
     for name in CHECKPOINT:
-        shutil.copyfile(checkpoint / name, folder / START / name)
-    found = root_of(folder / START / name for name in CHECKPOINT if name.endswith(".safetensors"))
+        shutil.copyfile(checkpoint / name, target / name)
+    found = root_of(target / name for name in CHECKPOINT if name.endswith(".safetensors"))
     if found != state_root:
         raise DataError(
             f"{checkpoint} has state root {found}, train.start.state_root is {state_root}; bring the "
@@ -152,7 +157,8 @@ def kept_licenses(folder: Path, lineage: Mapping[str, Any]) -> dict[str, str]:
         listed = {entry.path: entry.license for entry in _kept(read_manifest(place))} | {NAME: parent["license"]}
         found |= {(place / path).relative_to(folder).as_posix(): license_ for path, license_ in listed.items()}
     if lineage["start"] and lineage["start"]["is_shipped"]:
-        found |= {f"{START}/{name}": lineage["start"]["license"] for name in CHECKPOINT}
+        start = start_folder(folder, lineage["start"]["step"]).relative_to(folder)
+        found |= {(start / name).as_posix(): lineage["start"]["license"] for name in CHECKPOINT}
     return found
 
 
