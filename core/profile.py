@@ -52,6 +52,7 @@ class Attention(Enum):
     """Which attention kernel runs."""
 
     EXPLICIT = "explicit"
+    BLOCKED = "blocked"
     SDPA = "sdpa"
 
 

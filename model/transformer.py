@@ -17,7 +17,6 @@ from model.config import ModelConfig
 from model.layers import NARROW, FeedForward, Linear, RMSNorm, narrowed
 from model.rotary import rotation_tables
 
-
 # What torch's cross-entropy leaves out.
 NO_TARGET = -100
 

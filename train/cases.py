@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.profile import Attention as AttentionKernel
-from model.attention import attend_explicit, attend_sdpa, visibility
+from model.attention import ATTEND, visibility
 from model.init import initialize
 from model.layers import NARROW, RMSNorm, narrowed
 from model.transformer import next_token_loss
@@ -60,7 +60,7 @@ def _products(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
 
 
 def _attentions(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
-    """Both attention kernels on windows of two documents; the recipe needs the one of its profile."""
+    """All attention kernels on windows of two documents; the recipe needs the one of its profile."""
     model, windows, dtype = recipe.model, recipe.train.micro_batch, NARROW[recipe.profile.compute]
     document_BT = (torch.arange(seq_len) >= seq_len // 2).long().expand(windows, -1)
     is_visible = visibility(document_BT, new=seq_len, seen=0).to(device)
@@ -79,7 +79,7 @@ def _attentions(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
             is_required=recipe.profile.attention is kernel,
         )
 
-    return [case(AttentionKernel.EXPLICIT, attend_explicit), case(AttentionKernel.SDPA, attend_sdpa)]
+    return [case(kernel, attend) for kernel, attend in ATTEND.items()]
 
 
 def _elementwise(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:

@@ -10,14 +10,14 @@ from torch import Tensor
 from core.errors import ConfigError
 from core.profile import Attention as Kernel
 from core.profile import Compute
-from model.attention import attend_explicit, attend_sdpa, visibility
+from model.attention import LEAST_ROWS, attend_blocked, attend_explicit, attend_sdpa, visibility
 from model.config import ModelConfig
 from model.init import initialize
 from model.transformer import Cache, Transformer
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-KERNELS = pytest.mark.parametrize("attend", [attend_explicit, attend_sdpa])
+KERNELS = pytest.mark.parametrize("attend", [attend_explicit, attend_blocked, attend_sdpa])
 
 
 def model_of(config: ModelConfig, kernel: Kernel = Kernel.EXPLICIT) -> Transformer:
@@ -50,6 +50,16 @@ def test_a_document_is_not_seen_by_the_next(attend: Attend) -> None:
     alone = attend(q_BHTK[:, :, 2:], k_BGTK[:, :, 2:], v_BGTK[:, :, 2:], visibility(None, new=3, seen=0))
     # Sums of at most five fp32 products of size 1, in another order.
     torch.testing.assert_close(y_BHTK[:, :, 2:], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("new", "seen"), [(LEAST_ROWS + 3, 0), (4 * LEAST_ROWS + 8, 0), (LEAST_ROWS + 3, 5)])
+def test_blocks_of_queries_see_what_all_queries_see(new: int, seen: int) -> None:
+    q_BHTK, k_BGTK, v_BGTK = noise(2, 4, new, 4), noise(2, 2, seen + new, 4), noise(2, 2, seen + new, 4)
+    document_BT = torch.stack([torch.arange(new) // 50, torch.arange(new) // 200])
+    is_visible = visibility(None if seen else document_BT, new=new, seen=seen)
+    blocked = attend_blocked(q_BHTK, k_BGTK, v_BGTK, is_visible)
+    # Sums of fp32 products of size 1 whose left-out terms are zeros.
+    torch.testing.assert_close(blocked, attend_explicit(q_BHTK, k_BGTK, v_BGTK, is_visible), rtol=0, atol=1e-6)
 
 
 def test_query_heads_share_key_value_heads_in_order() -> None:
