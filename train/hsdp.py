@@ -57,6 +57,8 @@ class Hsdp:
             micro_batches=range(*self._ranges[self._rail.rank]),
             is_resharded=is_resharded,
         )
+        # Its moments of whole shards: a rank updates slices of them.
+        self._node.segments.clear()
         self.model: nn.Module = model
         self.shapes: Mapping[str, torch.Size] = self._node.shapes
         self.micro_steps = self._node.micro_steps
