@@ -98,7 +98,7 @@ class PackConfig:
 
     weights         integers; a source without one is left out; of a run without phases
     phases          instead of `weights`: the first starts at 0
-    max_epochs      how often a run may go through a source, by name; max_epochs_default is for all others, 0 is no limit
+    max_epochs      how often a run may go through a source, by name; for all others max_epochs_default, 0 is no limit
     heldout_tokens  of each source, tokens of held-out documents for train.eval_every_steps; 0 is none
     """
 
