@@ -56,23 +56,31 @@ class Seen:
 def measure(tiny: Tiny, folder: Path, case: Case, shape: Sequence[str], *, seq_len: int = 32) -> Seen:
     """Train a model of nearly nothing, then one of this shape in the same processes: two steps, a commit after each.
 
-    `peak` is what the second needed more than the first had left behind.
+    `peak` is what the second needed more than the first had left behind. DeepSpeed starts once a process only: there,
+    what the second's processes needed more than the first's.
     """
     runs = [
         tiny.arguments(folder / name, *case.overrides, "train.steps=2", "train.warmup_steps=1", *more)
         for name, more in (("none", ()), ("shape", (*shape, "train.save_every_steps=1")))
     ]
-    ended = run_ranks(case.ranks, watched, runs, notes=folder / "notes")
-    assert ended.exit_codes == [0] * case.ranks, ended.messages
-    seen = [json.loads((folder / "shape" / SEEN.format(rank=rank)).read_bytes()) for rank in range(case.ranks)]
     recipe = read_recipe(runs[1][0], runs[1][1:])
+    is_apart = recipe.train.placement.deepspeed_stage > 0
+    for together in [[run] for run in runs] if is_apart else [runs]:
+        ended = run_ranks(case.ranks, watched, together, notes=folder / "notes")
+        assert ended.exit_codes == [0] * case.ranks, ended.messages
+    seen = _seen(folder / "shape", case.ranks)
+    plain = max(one["peak"] - one["before"] for one in _seen(folder / "none", case.ranks)) if is_apart else 0
     return Seen(
-        peak=max(one["peak"] - one["before"] for one in seen),
+        peak=max(one["peak"] - one["before"] for one in seen) - plain,
         sent=max(one["sent"] for one in seen),
         recipe=recipe,
         planned=memory(recipe, cluster=case.cluster, seq_len=seq_len),
         planned_sent=sent(recipe, cluster=case.cluster),
     )
+
+
+def _seen(out: Path, ranks: int) -> list[dict[str, int]]:
+    return [json.loads((out / SEEN.format(rank=rank)).read_bytes()) for rank in range(ranks)]
 
 
 def watched(arguments: Sequence[str]) -> None:
