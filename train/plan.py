@@ -14,7 +14,7 @@ from core.errors import ConfigError
 from train.held import Cluster
 from train.machine import available_bytes
 from train.memory import PROCESS_BYTES, activation_bytes, memory
-from train.recipe import Recipe, read_recipe, window_tokens
+from train.recipe import Recipe, heldout_tokens, read_recipe, window_tokens
 from train.traffic import sent
 
 USAGE = "python -m train plan"
@@ -45,18 +45,25 @@ def main(arguments: Sequence[str]) -> None:
     if ranks % inside:
         raise ConfigError(f"--ranks is {ranks}, --node-ranks {inside}; give nodes of the same size")
     planned = plan(
-        recipe, cluster=Cluster(ranks=ranks, node_ranks=inside), seq_len=window_tokens(name, overrides, recipe=recipe)
+        recipe,
+        cluster=Cluster(ranks=ranks, node_ranks=inside),
+        seq_len=window_tokens(name, overrides, recipe=recipe),
+        evaluated_tokens=heldout_tokens(name, overrides, recipe=recipe),
     )
     sys.stdout.write(json.dumps(planned) + "\n" if JSON in arguments else _as_lines(planned))
     has = int(_number(values, "--memory-gb", default=available_bytes() / GB) * GB)
     check_fit(planned, has=has)
 
 
-def plan(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> dict[str, Any]:
-    """All numbers by name; bytes are of the busiest rank, and `bytes_of_node` has the processes in it."""
+def plan(recipe: Recipe, *, cluster: Cluster, seq_len: int, evaluated_tokens: int = 0) -> dict[str, Any]:
+    """All numbers by name; bytes are of the busiest rank, and `bytes_of_node` has the processes in it.
+
+    An evaluation, of `evaluated_tokens` at most, is a forward, a third of a step's operations, and holds less than one.
+    """
     model, train = recipe.model, recipe.train
     held, traffic = memory(recipe, cluster=cluster, seq_len=seq_len), sent(recipe, cluster=cluster)
     tokens = train.micro_batches * train.micro_batch * seq_len
+    evaluations = sum(train.is_evaluated(step) for step in range(1, train.steps + 1))
     return {
         "placement": train.placement.value,
         "ranks": cluster.ranks,
@@ -66,6 +73,7 @@ def plan(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> dict[str, Any]:
         "flops_per_token": model.flops_per_token(seq_len),
         "tokens_per_step": tokens,
         "flops_of_run": model.flops_per_token(seq_len) * tokens * train.steps,
+        "flops_of_evaluations": model.flops_per_token(seq_len) // 3 * evaluated_tokens * evaluations,
         "bytes_per_rank": {
             **{part.name: getattr(held, part.name) for part in fields(held)},
             "total": held.total,

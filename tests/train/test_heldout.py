@@ -221,3 +221,13 @@ def test_a_pack_without_held_out_tokens_and_a_damaged_one_are_refused(
         (copy / "heldout" / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             Heldout.open(copy, seq_len=32, micro_batch=2)
+
+
+def test_check_and_plan_know_what_an_evaluation_needs_and_costs(measured: Tiny) -> None:
+    refused = run_module("train", "check", measured.recipe, "train.eval_every_steps=3")
+    assert refused.returncode == 64
+    assert "train.eval_every_steps is 3, but pack.heldout_tokens is 0" in refused.stderr
+    asked = (*EVALUATED, f"pack.heldout_tokens={HELDOUT_TOKENS}", "--memory-gb", "8", "--json")
+    planned = json.loads(run_module("train", "plan", measured.recipe, *asked).stdout)
+    # Two sources, four evaluations, a forward each.
+    assert planned["flops_of_evaluations"] == planned["flops_per_token"] // 3 * 2 * HELDOUT_TOKENS * len(STEPS)
