@@ -1,6 +1,6 @@
 """Our own overheads as ratios and shares, each pair of steps beside each other in one process.
 
-    python -m benchmarks.overhead [--size tiny] [--ranks 1,2,3,4] [--steps 12] [--set key=value ...]
+    python -m benchmarks.overhead [--size tiny] [--dtype bf16] [--ranks 1,2,3,4] [--steps 12] [--set key=value ...]
 
 Canonical sum over our fast path by number of ranks; the whole trainer over a bare loop on the same model; digests and
 ledger as shares of a step; what a checkpoint holds training up, at one every 50 steps. A ratio is the median over the
@@ -36,9 +36,9 @@ def main() -> None:
     chosen = _arguments()
     size = SIZES[chosen.size]
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), size, steps=chosen.steps, changes=chosen.set)
+        bench = Bench(Path(folder), size, dtype=chosen.dtype, steps=chosen.steps, changes=chosen.set)
         batch = f"{MICRO_BATCHES} micro-batches of {size.tokens // MICRO_BATCHES} tokens"
-        sys.stdout.write(f"{size.name}, {batch}, 1 thread a rank, {chosen.steps - 1} pairs\n\n")
+        sys.stdout.write(f"{size.name}, {chosen.dtype}, {batch}, 1 thread a rank, {chosen.steps - 1} pairs\n\n")
         sys.stdout.write("| what | aim | clock | processor |\n|---|---|---|---|\n")
         for ranks in map(int, chosen.ranks.split(",")):
             sys.stdout.write(row_of_sums(ranks, bench.measure("sums", ranks=ranks)))
@@ -50,6 +50,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description="our own overheads as ratios")
     parser.add_argument("--size", default="tiny", choices=sorted(SIZES))
+    parser.add_argument("--dtype", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--ranks", default="1,2,3,4")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--set", nargs="*", default=[], metavar="section.key=value")
@@ -61,10 +62,10 @@ def _arguments() -> argparse.Namespace:
 class Bench:
     """A pack in a folder, and recipes over it."""
 
-    def __init__(self, folder: Path, size: Size, *, steps: int, changes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, size: Size, *, dtype: str, steps: int, changes: Sequence[str]) -> None:
         self._folder, self._steps = folder, steps
         self._pack = write_pack(folder, size, steps=steps)
-        whole = sections(Cell(tool=OURS, ranks=2), size, dtype="bf16", steps=steps)
+        whole = sections(Cell(tool=OURS, ranks=2), size, dtype=dtype, steps=steps)
         whole["train"] |= {"micro_batches": MICRO_BATCHES, "micro_batch": size.windows // MICRO_BATCHES}
         whole["train"] |= {"save_every_steps": steps // CHECKPOINTS}
         for change in changes:

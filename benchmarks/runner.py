@@ -27,13 +27,18 @@ PACKAGE = "libtcmalloc-minimal4"
 TIMEOUT_S = 900
 # A run's first step warms up, and our last one saves.
 FIRST = 1
+# Where compiled code is kept for the next process, by torch and by us (train/compiled.py).
+PEERS_CODE, OUR_CODE = "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME"
 
 
 class Runner:
     """Runs cells in a folder, where packs, windows and compiled code are kept for the next cell."""
 
-    def __init__(self, folder: Path, *, peers_python: str, tcmalloc: Path | None) -> None:
-        self._folder, self._peers_python = folder, peers_python
+    def __init__(
+        self, folder: Path, *, peers_python: str, tcmalloc: Path | None, profile: Mapping[str, Any] | None = None
+    ) -> None:
+        """`profile` changes our profile."""
+        self._folder, self._peers_python, self._profile = folder, peers_python, profile or {}
         self.library = tcmalloc or find_tcmalloc() or fetch_tcmalloc(folder)
 
     def run(self, cell: Cell, size: Size, *, dtype: str, steps: int) -> dict[str, Any]:
@@ -42,7 +47,7 @@ class Runner:
         work = self._folder / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        environment = dict(os.environ) | {"TORCHINDUCTOR_CACHE_DIR": str(self._folder / "compiled")}
+        environment = dict(os.environ)
         if cell.is_preloaded and self.library:
             environment |= preloading(self.library)
         run = self._run_ours if cell.tool == OURS else self._run_peer
@@ -70,6 +75,7 @@ class Runner:
             "threads": cell.threads,
         }
         spec.write_text(json.dumps(asdict(cell) | told), encoding="utf-8")
+        environment[PEERS_CODE] = str(self._folder / "compiled")
         failure = _failure([self._peers_python, "-m", "benchmarks.peers", str(spec)], environment)
         if failure:
             return {"missing": failure}
@@ -81,7 +87,10 @@ class Runner:
     ) -> dict[str, Any]:
         recipe, memory = work / "recipe.yaml", work / "memory"
         places = {"name": "benchmark", "out": str(work / "run"), "inputs": str(pack.folder.parent)}
-        write_recipe(recipe, {"run": places} | sections(cell, size, dtype=dtype, steps=steps + 1))
+        whole = sections(cell, size, dtype=dtype, steps=steps + 1)
+        whole["profile"] |= self._profile
+        write_recipe(recipe, {"run": places} | whole)
+        environment[OUR_CODE] = str(self._folder / "cache")
         arguments = ["benchmarks.ours", str(recipe), str(memory)]
         alone = [sys.executable, "-m", *arguments]
         failure = _failure(torchrun(arguments, ranks=cell.ranks) if cell.ranks > 1 else alone, environment)
@@ -97,8 +106,9 @@ def sections(cell: Cell, size: Size, *, dtype: str, steps: int) -> dict[str, Any
     """Sections model, train and profile of a recipe that does what the peers do; a rank takes one micro-batch."""
     profile = yaml.safe_load((CONF / "profile" / "native.yaml").read_text(encoding="utf-8"))
     profile |= {"name": f"benchmark-{dtype}", "threads": cell.threads, "compute": dtype}
-    if cell.is_compiled:
-        profile["is_compiled"] = True
+    if dtype == "fp32":
+        profile["cpu_features"] = []
+    profile["is_compiled"] = cell.is_compiled
     model = {
         "dim": size.dim,
         "n_layers": size.n_layers,

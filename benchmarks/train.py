@@ -1,13 +1,13 @@
 """Our trainer against peers: the same tokens in one run, each cell a process of its own, in turns.
 
-    python -m benchmarks.train [--sizes tiny,small,medium] [--dtypes fp32,bf16] [--steps N] [--rounds N] [--cells main]
+    python -m benchmarks.train [--sizes tiny,small,medium] [--dtypes fp32,bf16] [--cells bar|peers|all] [--rounds N] ...
 
 Every round runs every cell once, every other round in the opposite order. A cell's tokens per second are the median of
 its steps after the first, then of the rounds; ratios are taken within a round. All have two threads: ours as one rank
 with two (a profile of its own: threads are identity) and as two ranks with one. Memory is VmHWM, summed over ranks,
 which counts what they share twice. Ours is the whole of `python -m train run` with ledger and digests; its last step,
-which saves, is left out. Peers may live in an environment of their own (--peers-python; benchmarks/requirements.txt);
-one that is not installed is left out and named. tcmalloc is the system's, or fetched by apt-get without installing it.
+which saves, is left out. Peers may live in an environment of their own (--peers-python and requirements-train.txt); one
+that is not installed is left out and named. tcmalloc is the system's, or fetched by apt-get without installing it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import OURS, PLAIN, SIZES, Cell, Size, all_cells, main_cells
+from benchmarks.cells import CELLS, OURS, PLAIN, SIZES, Cell, Size
 from benchmarks.runner import Runner
 from core.codetree import ROOT
 from core.profile import cpu_field
@@ -30,7 +30,7 @@ from core.progress import Progress
 
 Found = dict[str, Any]
 # Steps after the first of a round, where --steps does not say.
-STEPS = {"tiny": 5, "small": 2, "medium": 2}
+STEPS = {"tiny": 5, "small": 2, "medium": 1}
 THREADS = 2
 
 
@@ -38,16 +38,16 @@ def main() -> None:
     """Run the benchmark; print the table, and write it and every number beside it."""
     chosen = _arguments()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    runner = Runner(chosen.out.resolve(), peers_python=chosen.peers_python, tcmalloc=chosen.tcmalloc)
-    cells = [cell for cell in (main_cells() if chosen.cells == "main" else all_cells()) if chosen.only in cell.label]
+    profile = {name: json.loads(value) for name, value in (change.split("=", 1) for change in chosen.profile)}
+    runner = Runner(chosen.out.resolve(), peers_python=chosen.peers_python, tcmalloc=chosen.tcmalloc, profile=profile)
+    cells = [cell for cell in CELLS[chosen.cells] if chosen.only in cell.label]
     cells = [PLAIN, *(cell for cell in cells if cell != PLAIN and (runner.library or not cell.is_preloaded))]
     if not runner.library:
         sys.stderr.write("tcmalloc is neither here nor to be had: its cells are left out\n")
     before = measured_peaks()
     results = run_all(chosen, runner, cells)
     peaks = {name: max(before[name], peak) for name, peak in measured_peaks().items()}
-    whole = {"machine": machine(), "peaks": peaks, "results": results}
-    (chosen.out / "results.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    _write(chosen.out, {"machine": machine(), "peaks": peaks, "results": results})
     text = report(results, peaks=peaks)
     (chosen.out / "results.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
@@ -64,21 +64,28 @@ def run_all(chosen: argparse.Namespace, runner: Runner, cells: Sequence[Cell]) -
                 found = runner.run(cell, size, dtype=dtype, steps=1 + (chosen.steps or STEPS[size.name]))
                 told = {"label": cell.label, "size": size.name, "dtype": dtype, "round": number}
                 results.append({**asdict(cell), **told, "load": os.getloadavg()[0], **found})
+                _write(chosen.out, {"machine": machine(), "results": results})
                 progress.advance()
     return results
 
 
+def _write(out: Path, whole: Found) -> None:
+    """Every number, after every cell, so that a run that is cut short was not in vain."""
+    (out / "results.json").write_text(json.dumps(whole, indent=1), encoding="utf-8")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description="our trainer against peers")
-    parser.add_argument("--sizes", default=",".join(SIZES), help="of tiny, small, medium")
+    parser.add_argument("--sizes", default="tiny,small", help="of tiny, small, medium")
     parser.add_argument("--dtypes", default="fp32,bf16")
     parser.add_argument("--steps", type=int, default=0, help="timed steps of a process, after the first")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--cells", choices=("main", "all"), default="main")
+    parser.add_argument("--cells", choices=sorted(CELLS), default="bar", help="bar: transformers and ours only")
     parser.add_argument("--only", default="", help="cells with this in their name, and the plain loop")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "benchmarks" / "train")
     parser.add_argument("--peers-python", default=sys.executable, help="an interpreter that has the peers")
     parser.add_argument("--tcmalloc", type=Path, default=None, help="the library, if it is not the system's")
+    parser.add_argument("--profile", nargs="*", default=[], metavar="key=JSON", help="changes to our profile native")
     return parser.parse_args()
 
 
