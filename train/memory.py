@@ -2,7 +2,7 @@
 
 Counted is what training asks the C library for (`asked`). On top come the process with Python and torch in it
 (PROCESS_BYTES) and what the library's heap keeps of pieces that were given back (`heap`). tests/train/test_memory.py
-holds `asked` against the peaks of real processes whose heap keeps nothing, and all of it against those of plain ones.
+holds `asked` against the peaks of real processes whose heap keeps nothing; `heap` itself is a round guess.
 What each placement holds is in held.py.
 """
 

@@ -25,7 +25,6 @@ from train.traffic import Sent, sent
 # mallopt(3): M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
 MMAP_THRESHOLD, TRIM_THRESHOLD, PIECE = -3, -1, 1 << 16
 SEEN = "seen-rank{rank}.json"
-PLAIN = "WHOLEGRAIN_TEST_PLAIN_HEAP"
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,8 @@ def watched(arguments: Sequence[str]) -> None:
     from train.step import take_step as take
 
     library, written = ctypes.CDLL(None), []
-    if PLAIN not in os.environ:
-        library.mallopt(MMAP_THRESHOLD, PIECE)
-        library.mallopt(TRIM_THRESHOLD, PIECE)
+    library.mallopt(MMAP_THRESHOLD, PIECE)
+    library.mallopt(TRIM_THRESHOLD, PIECE)
 
     def take_step(job: Job, step: int) -> Numbers:
         before = _figure("io", "wchar")
