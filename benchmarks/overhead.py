@@ -65,7 +65,7 @@ class Bench:
     def __init__(self, folder: Path, size: Size, *, dtype: str, steps: int, changes: Sequence[str]) -> None:
         self._folder, self._steps = folder, steps
         self._pack = write_pack(folder, size, steps=steps)
-        whole = sections(Cell(tool=OURS, ranks=2), size, dtype=dtype, steps=steps)
+        whole = sections(Cell(tool=OURS, is_compiled=True, ranks=2), size, dtype=dtype, steps=steps)
         whole["train"] |= {"micro_batches": MICRO_BATCHES, "micro_batch": size.windows // MICRO_BATCHES}
         whole["train"] |= {"save_every_steps": steps // CHECKPOINTS}
         for change in changes:

@@ -41,9 +41,7 @@ def test_peers_see_the_windows_that_our_ranks_see_step_by_step(tmp_path: Path) -
 
 
 def test_cells_run_for_real_and_what_is_not_installed_is_named(tmp_path: Path) -> None:
-    # Compiling would take minutes.
-    eager = {"is_compiled": False}
-    runner = Runner(tmp_path, peers_python=sys.executable, tcmalloc=tmp_path, profile=eager)
+    runner = Runner(tmp_path, peers_python=sys.executable, tcmalloc=tmp_path)
     for cell in (Cell(tool="nanoGPT-style"), Cell(tool=OURS, ranks=2)):
         found = runner.run(cell, SMALL, dtype="fp32", steps=3)
         assert found.get("seconds", 0) > 0 and found["memory"] > 50e6, found
