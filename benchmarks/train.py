@@ -30,7 +30,7 @@ from core.progress import Progress
 
 Found = dict[str, Any]
 # Steps after the first of a round, where --steps does not say.
-STEPS = {"tiny": 5, "small": 2, "medium": 1}
+STEPS = {"tiny": 4, "small": 2, "medium": 1}
 THREADS = 2
 
 
@@ -76,8 +76,8 @@ def _write(out: Path, whole: Found) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description="our trainer against peers")
-    parser.add_argument("--sizes", default="tiny,small", help="of tiny, small, medium")
-    parser.add_argument("--dtypes", default="fp32,bf16")
+    parser.add_argument("--sizes", default=",".join(SIZES), help="of tiny, small, medium")
+    parser.add_argument("--dtypes", default="bf16", help="of fp32, bf16")
     parser.add_argument("--steps", type=int, default=0, help="timed steps of a process, after the first")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cells", choices=sorted(CELLS), default="bar", help="bar: transformers and ours only")
