@@ -135,7 +135,9 @@ def _zero1(recipe: Recipe, ranks: int) -> Held:
         update += whole
     elif recipe.train.sum is Sum.CANONICAL:
         update = exchange = max(subtrees(count, parts=1)) * whole
-    return Held(weights=whole, gathered=0, partials=partials, gradients=2 * whole, exchange=exchange, update=update)
+    # Each gradient moves into the flat one as it comes.
+    gradients = whole + FP32 * recipe.model.dim * max(recipe.model.vocab_size, recipe.model.ffn_dim)
+    return Held(weights=whole, gathered=0, partials=partials, gradients=gradients, exchange=exchange, update=update)
 
 
 def _at_once(recipe: Recipe, whole: int, ranks: int) -> tuple[int, int]:
