@@ -159,10 +159,19 @@ def first_difference(left: list[Line], right: list[Line]) -> Difference | None:
     for one, other in zip(left, right, strict=False):
         for field in (*FIELDS, *sorted((one.keys() | other.keys()) - {*FIELDS, "prev"})):
             if one.get(field) != other.get(field):
-                return Difference(one["step"], field, one.get(field), other.get(field))
+                return _innermost(Difference(one["step"], field, one.get(field), other.get(field)))
     if len(left) != len(right):
         return Difference(min(len(left), len(right)) + 1, "step", len(left), len(right))
     return None
+
+
+def _innermost(found: Difference) -> Difference:
+    """Where a field has names in it, the first of them that differs, as field.name."""
+    left, right = found.left, found.right
+    if not (isinstance(left, dict) and isinstance(right, dict)):
+        return found
+    name = min(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+    return _innermost(Difference(found.step, f"{found.field}.{name}", left.get(name), right.get(name)))
 
 
 def _hash(line: Line) -> str:

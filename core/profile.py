@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from typing import Any
 
 from core.config import identity
 from core.errors import ConfigError
+from core.gpu import gpu_facts
 
 # Builds that can change a byte of a result: what computes (mpmath makes the rotation tables and the learning rates),
 # and what writes the files that are hashed.
@@ -26,12 +27,32 @@ BUILDS = (
     *("mpmath", "numpy", "torch"),
     *("protobuf", "safetensors", "sentencepiece", "tokenizers", "transformers", "zstandard"),
 )
+# NVIDIA, cuBLAS library, "Results reproducibility": a workspace of fixed size for every stream.
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+FIXED_WORKSPACES = (":4096:8", ":16:8")
+
+
+class Device(Enum):
+    """What trains. On `cuda` nothing has been exercised here."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class SdpaBackend(Enum):
+    """torch's kernels for attention on a GPU; flash and cudnn take no mask of documents."""
+
+    MATH = "math"
+    FLASH = "flash"
+    EFFICIENT = "efficient"
+    CUDNN = "cudnn"
 
 
 class Attention(Enum):
     """Which attention kernel runs."""
 
     EXPLICIT = "explicit"
+    BLOCKED = "blocked"
     SDPA = "sdpa"
 
 
@@ -40,6 +61,16 @@ class Compute(Enum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+
+
+@dataclass(kw_only=True, slots=True)
+class CudaConfig:
+    """What only GPUs have; all else that they must do is not a choice (model/gpu.py)."""
+
+    # fp32 products in TF32: 10 bits of mantissa.
+    is_tf32_allowed: bool = False
+    # Those that are not named are switched off; for attention=sdpa only.
+    sdpa_backends: list[SdpaBackend] = field(default_factory=lambda: [SdpaBackend.MATH])
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,11 +91,15 @@ class ProfileConfig:
     is_compiled: bool = False
     # The update by one pass of C, made by the same compiler (train/kernels.py).
     is_update_fused: bool = False
+    device: Device = Device.CPU
+    cuda: CudaConfig = field(default_factory=CudaConfig)
 
     def __post_init__(self) -> None:
+        self._check_device()
         if self.is_stream_narrow and self.compute is Compute.FP32:
             raise ConfigError("profile.is_stream_narrow has no effect with profile.compute fp32; switch it off")
-        if (self.is_compiled or self.is_update_fused) and not self.is_bound_to_cpu_model:
+        is_for_cpu = self.device is Device.CPU
+        if is_for_cpu and (self.is_compiled or self.is_update_fused) and not self.is_bound_to_cpu_model:
             raise ConfigError(
                 f"profile {self.name} asks for compiled code, which is made for one CPU model; "
                 "set profile.is_bound_to_cpu_model too"
@@ -72,12 +107,30 @@ class ProfileConfig:
         if self.threads < 1:
             raise ConfigError(f"profile.threads is {self.threads}; give at least 1 thread a rank")
 
+    def _check_device(self) -> None:
+        if self.device is Device.CPU:
+            if self.cuda != CudaConfig():
+                raise ConfigError("profile.cuda has no effect with profile.device cpu; leave it out")
+            return
+        if self.is_update_fused:
+            raise ConfigError(
+                "profile.is_update_fused is a loop in C that runs on CPUs; with profile.device cuda switch it off: the "
+                "update is then made by elementwise kernels"
+            )
+        if self.environment.get(CUBLAS_WORKSPACE) not in FIXED_WORKSPACES:
+            raise ConfigError(
+                f"profile {self.name} sets {CUBLAS_WORKSPACE} to {self.environment.get(CUBLAS_WORKSPACE, 'nothing')}; "
+                f"cuBLAS repeats itself with {' or '.join(FIXED_WORKSPACES)} only"
+            )
+
 
 def apply(profile: ProfileConfig) -> None:
     """Set the profile's environment for this process and its children.
 
-    Raises ConfigError if torch has been imported already under other values, or if the CPU lacks a feature.
+    Raises ConfigError if torch has been imported already under other values, or if the machine lacks what it needs.
     """
+    if profile.device is Device.CUDA:
+        gpu_facts()
     missing = sorted(set(profile.cpu_features) - set(cpu_flags()))
     if missing:
         raise ConfigError(
@@ -104,6 +157,8 @@ def fingerprint(profile: ProfileConfig) -> dict[str, Any]:
     }
     if profile.is_compiled or profile.is_update_fused:
         facts["compiler"] = compiler_version()
+    if profile.device is Device.CUDA:
+        facts["gpu"] = gpu_facts()
     if profile.is_bound_to_cpu_model:
         facts["cpu"] = {"model": cpu_field("model name"), "flags": sorted(cpu_flags())}
     return facts
@@ -121,8 +176,10 @@ def compiler_path() -> str:
 @cache
 def compiler_version() -> str:
     """The first line of what the compiler says of itself."""
-    said = subprocess.run([compiler_path(), "--version"], capture_output=True, text=True, check=True).stdout
-    return said.splitlines()[0]
+    said = subprocess.run([compiler_path(), "--version"], capture_output=True, text=True, check=False)
+    if said.returncode or not said.stdout.strip():
+        raise ConfigError(f"{compiler_path()} does not tell its version; install g++, or set CXX to a compiler")
+    return said.stdout.splitlines()[0]
 
 
 def cpu_flags() -> list[str]:

@@ -3,6 +3,7 @@
 Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, their documents' keys, and
 `order.json`: all that decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`;
 documents stand in the order of their keys, so neither the number of document shards nor of workers leaves a trace.
+With pack.heldout_tokens it writes tokens of held-out documents beside (heldout.py), of which order.json knows nothing.
 """
 
 import sys
@@ -22,6 +23,7 @@ from data.corpus.keys import write_keys
 from data.course import Course, plan_course
 from data.engine import run_tasks, working
 from data.engineconfig import EngineConfig
+from data.heldout import write_heldout
 from data.limits import check_run
 from data.order import order_of
 from data.orderfile import describe, write_order
@@ -91,6 +93,8 @@ def write_pack(
         course.parent.take_shards(aside)
     root = write_order(aside, record)
     facts = _facts(sources, text_bytes, seq_len=config.seq_len)
+    if config.heldout_tokens:
+        facts["heldout"] = write_heldout(aside, clean.folder, opened, tokens=config.heldout_tokens)
     if course.parent:
         facts["parent"] = course.parent.taken
         tokens = sum(source["tokens"] for source in course.parent_sources)

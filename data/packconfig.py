@@ -96,9 +96,10 @@ class BaseConfig:
 class PackConfig:
     """Section `pack`. A window is seq_len + 1 tokens.
 
-    weights     integers; a source without one is left out; of a run without phases
-    phases      instead of `weights`: the first starts at 0
-    max_epochs  how often a run may go through a source, by name; max_epochs_default is for all others, 0 is no limit
+    weights         integers; a source without one is left out; of a run without phases
+    phases          instead of `weights`: the first starts at 0
+    max_epochs      how often a run may go through a source, by name; for all others max_epochs_default, 0 is no limit
+    heldout_tokens  of each source, tokens of held-out documents for train.eval_every_steps; 0 is none
     """
 
     seed: int
@@ -109,11 +110,14 @@ class PackConfig:
     max_epochs: dict[str, int] = field(default_factory=dict)
     max_epochs_default: int = 0
     shard_tokens: int = 1 << 26
+    heldout_tokens: int = 0
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "shard_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pack.{name} is {getattr(self, name)}; give at least 1")
+        if self.heldout_tokens < 0:
+            raise ConfigError(f"pack.heldout_tokens is {self.heldout_tokens}; give 0 or more")
         if self.max_epochs_default < 0 or min(self.max_epochs.values(), default=1) < 1:
             raise ConfigError(
                 f"pack.max_epochs is {self.max_epochs}, max_epochs_default {self.max_epochs_default}; "

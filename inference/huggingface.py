@@ -10,7 +10,6 @@ default for a key that it does not find (rope_theta), silently.
 
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,9 @@ import safetensors.torch
 from data.tokenizer import Tokenizer
 from inference.config import check_exportable
 from model.config import ModelConfig
+from model.names import hugging_face_name
 from model.transformer import Transformer
 
-NAMES = {
-    r"embedding": "model.embed_tokens",
-    r"norm": "model.norm",
-    r"head": "lm_head",
-    r"blocks\.(\d+)\.attention_norm": r"model.layers.\1.input_layernorm",
-    r"blocks\.(\d+)\.attention\.w([qkvo])": r"model.layers.\1.self_attn.\2_proj",
-    r"blocks\.(\d+)\.attention\.([qk])_norm": r"model.layers.\1.self_attn.\2_norm",
-    r"blocks\.(\d+)\.feed_forward_norm": r"model.layers.\1.post_attention_layernorm",
-    r"blocks\.(\d+)\.feed_forward\.w1": r"model.layers.\1.mlp.gate_proj",
-    r"blocks\.(\d+)\.feed_forward\.w2": r"model.layers.\1.mlp.down_proj",
-    r"blocks\.(\d+)\.feed_forward\.w3": r"model.layers.\1.mlp.up_proj",
-}
 QUIET = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -41,14 +29,6 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 UNK, BOS, EOS = "<unk>", "<s>", "</s>"
-
-
-def hugging_face_name(name: str) -> str:
-    """The name that transformers' Llama gives one of our tensors."""
-    stem = name.removesuffix(".weight")
-    found = [re.sub(pattern, target, stem) for pattern, target in NAMES.items() if re.fullmatch(pattern, stem)]
-    assert len(found) == 1, name
-    return f"{found[0]}.weight"
 
 
 def model_config(config: ModelConfig, *, bos_id: int, eos_id: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from launch.config import LaunchConfig
 from launch.decide import error_of
 from launch.local import STDERR
 from launch.stages import Stage, folders, read_stages
+from launch.starters import environment_of
 
 # What the folders read; a section that nobody reads is a typo. Every section's content is checked by its owner.
 SECTIONS = (
@@ -46,6 +47,7 @@ def check(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: P
     if run.inputs_folder != run.out_folder:
         raise ConfigError(f"run.inputs is {run.inputs}, but launch makes every input itself; leave run.inputs out")
     config = load(recipe, "launch", LaunchConfig, overrides)
+    environment_of(config)
     checks = {folder: _start(folder, recipe, overrides, root) for folder in folders(stages)}
     said = {folder: process.communicate()[1].strip() for folder, process in checks.items()}
     refused = [folder for folder, process in checks.items() if process.returncode]

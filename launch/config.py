@@ -6,6 +6,8 @@ from enum import Enum
 from core.config import placement
 from core.errors import ConfigError
 
+OFF, AUTO = "off", "auto"
+
 
 class Starter(Enum):
     """What starts the ranks (starters.py)."""
@@ -23,6 +25,8 @@ class LaunchConfig:
     starter: Starter = placement(Starter.TORCHRUN)
     # More of srun's own, such as --nodes=2; for starter srun only.
     srun_options: list[str] = placement(list)
+    # What ranks allocate memory with: off, the C library; auto, tcmalloc where it is found; or the path of a library.
+    allocator: str = placement("off")
     max_restarts_without_progress: int = placement(3)
     # The first restart comes at once; then these seconds, doubled each time.
     backoff_s: float = placement(1.0)
@@ -53,6 +57,11 @@ class LaunchConfig:
                 "give one that is, or launch.kill_at_step=0 for no drill"
             )
 
+        if self.allocator not in (OFF, AUTO) and not self.allocator.startswith("/"):
+            raise ConfigError(
+                f"launch.allocator is {self.allocator}; give {OFF}, {AUTO}, or the whole path of a library such as "
+                "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"
+            )
         if self.srun_options and self.starter is not Starter.SRUN:
             raise ConfigError(
                 f"launch.srun_options is {self.srun_options}, but launch.starter is {self.starter.value}; "

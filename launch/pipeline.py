@@ -20,7 +20,7 @@ from launch.check import absolute, check
 from launch.config import LaunchConfig, Starter
 from launch.local import sweep
 from launch.stages import RANKED, Stage, read_stages
-from launch.starters import ENVIRONMENT, command_of
+from launch.starters import command_of, environment_of
 from launch.supervise import Job, supervise
 from launch.table import Row, closing, failed
 
@@ -73,7 +73,7 @@ def job_of(stage: Stage, recipe: str, overrides: Sequence[str], config: LaunchCo
             command=command_of(config, arguments),
             ranks=config.ranks,
             is_elsewhere=config.starter is Starter.SRUN,
-            environment=ENVIRONMENT,
+            environment=environment_of(config),
         )
     return Job(stage=stage.name, command=[sys.executable, "-m", *arguments])
 

@@ -15,12 +15,29 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from core.allocator import find_tcmalloc, preloading
+from core.errors import ConfigError
 from core.notes import DIE_WITH_PARENT
-from launch.config import LaunchConfig, Starter
+from launch.config import AUTO, OFF, LaunchConfig, Starter
 
 # Without it torchrun sets it itself, with a warning; a rank's number of threads is its profile's.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+
+
+def environment_of(config: LaunchConfig) -> dict[str, str]:
+    """What the ranks find in their environment. Raises ConfigError if the allocator that is asked for is not there."""
+    if config.allocator == OFF:
+        return ENVIRONMENT
+    if config.allocator == AUTO:
+        library = find_tcmalloc()
+        return ENVIRONMENT | (preloading(library) if library else {})
+    library = Path(config.allocator)
+    # With srun the ranks are elsewhere.
+    if config.starter is not Starter.SRUN and not library.is_file():
+        raise ConfigError(f"launch.allocator is {library}, and there is no such library; give {AUTO} or {OFF}")
+    return ENVIRONMENT | preloading(library)
 
 
 def command_of(config: LaunchConfig, arguments: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Causal grouped-query attention within documents (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
-Two kernels: `explicit` is plain products and a softmax, whose bits do not depend on a fused kernel's blocking; `sdpa`
-is torch's fused kernel.
+Three kernels: `explicit` is plain products and a softmax, whose bits do not depend on a fused kernel's blocking;
+`blocked` is the same for a few blocks of queries, each without the keys behind it; `sdpa` is torch's fused kernel.
 """
 
 import math
@@ -15,6 +15,10 @@ from core.profile import Attention as Kernel
 from model.config import ModelConfig
 from model.layers import Linear, RMSNorm, narrowed
 from model.rotary import rotate
+
+# Blocks of queries, and the fewest queries in one. Four leave out 3/8 of all pairs and keep a compiled graph small;
+# eight were slower on CPUs (docs/performance.md).
+BLOCKS, LEAST_ROWS = 4, 128
 
 
 @dataclass(slots=True)
@@ -43,13 +47,13 @@ class Context:
     is_visible: Tensor
 
 
-def visibility(document_BT: Tensor | None, *, new: int, seen: int) -> Tensor:
+def visibility(document_BT: Tensor | None, *, new: int, seen: int, device: torch.device | str = "cpu") -> Tensor:
     """Which positions each of `new` positions after `seen` others may attend to: earlier ones of its own document.
 
     `document_BT` numbers the document of every new position; without it all positions are one document. Documents
     and seen positions together are not supported: packed windows are never decoded step by step.
     """
-    is_causal_TT = torch.ones(new, seen + new, dtype=torch.bool).tril(seen)
+    is_causal_TT = torch.ones(new, seen + new, dtype=torch.bool, device=device).tril(seen)
     if document_BT is None:
         return is_causal_TT[None, None]
     assert seen == 0
@@ -64,7 +68,7 @@ class Attention(nn.Module):
         super().__init__()
         self.product_dtype = dtype
         self.head_dim = config.head_dim
-        self._attend = {Kernel.EXPLICIT: attend_explicit, Kernel.SDPA: attend_sdpa}[kernel]
+        self._attend = ATTEND[kernel]
         self.wq = Linear(config.dim, config.dim, dtype=dtype)
         self.wk = Linear(config.dim, config.kv_dim, dtype=dtype)
         self.wv = Linear(config.dim, config.kv_dim, dtype=dtype)
@@ -102,6 +106,25 @@ def attend_explicit(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, is_visible: 
     return (shares_BHTT.view(B, G, H // G * T, -1) @ v_BGTK).view(B, H, T, K)
 
 
+def attend_blocked(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, is_visible: Tensor) -> Tensor:
+    """The same by blocks of queries, each with the keys up to its last query alone; nothing behind may be visible."""
+    T, seen = q_BHTK.shape[2], k_BGTK.shape[2] - q_BHTK.shape[2]
+    rows = max(LEAST_ROWS, -(-T // BLOCKS))
+    parts = []
+    for start in range(0, T, rows):
+        end = min(start + rows, T)
+        keys = slice(seen + end)
+        parts.append(
+            attend_explicit(
+                q_BHTK[:, :, start:end], k_BGTK[:, :, keys], v_BGTK[:, :, keys], is_visible[:, :, start:end, keys]
+            )
+        )
+    return torch.cat(parts, dim=2)
+
+
 def attend_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, is_visible: Tensor) -> Tensor:
     """The same by torch's fused kernel."""
     return functional.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, attn_mask=is_visible, enable_gqa=True)
+
+
+ATTEND = {Kernel.EXPLICIT: attend_explicit, Kernel.BLOCKED: attend_blocked, Kernel.SDPA: attend_sdpa}

@@ -9,7 +9,8 @@ import os
 import torch
 
 from core.errors import ConfigError
-from core.profile import ProfileConfig
+from core.profile import Device, ProfileConfig
+from model.gpu import honour_gpu
 
 CAPABILITY = "ATEN_CPU_CAPABILITY"
 MKL_BRANCH = "MKL_CBWR"
@@ -29,6 +30,8 @@ def honour(profile: ProfileConfig) -> None:
     torch._C._set_deterministic_fill_uninitialized_memory(False)
     _check_environment(profile)
     _check_answers(profile)
+    if profile.device is Device.CUDA:
+        honour_gpu(profile)
 
 
 def _check_environment(profile: ProfileConfig) -> None:

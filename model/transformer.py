@@ -17,6 +17,9 @@ from model.config import ModelConfig
 from model.layers import NARROW, FeedForward, Linear, RMSNorm, narrowed
 from model.rotary import rotation_tables
 
+# What torch's cross-entropy leaves out.
+NO_TARGET = -100
+
 
 class Cache:
     """Keys and values of every layer for the positions seen so far."""
@@ -115,8 +118,10 @@ class Transformer(nn.Module):
         cos_TK, sin_TK = rotation_tables(
             head_dim=config.head_dim, theta=config.rope_theta, length=_table_length(end, config.max_seq_len)
         )
-        is_visible = visibility(document_BT, new=new, seen=seen)
-        return Context(cos=cos_TK[seen:end], sin=sin_TK[seen:end], is_visible=is_visible)
+        device = self.embedding.weight.device
+        is_visible = visibility(document_BT, new=new, seen=seen, device=device)
+        cos_TK, sin_TK = cos_TK[seen:end].to(device), sin_TK[seen:end].to(device)
+        return Context(cos=cos_TK, sin=sin_TK, is_visible=is_visible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,16 @@ def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int, *, z_loss
     document_BT = (tokens_BT == bos_id).cumsum(dim=1)
     told, followed = model(tokens_BT, document_BT, targets_BT=targets_BT, z_loss=z_loss)
     return Loss(told, followed)
+
+
+def text_loss(model: nn.Module, tokens_BT1: Tensor, *, bos_id: int, eos_id: int) -> Tensor:
+    """The sum of -log p(next token) over the targets that are text: marks of documents are read, not predicted."""
+    tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
+    document_BT = (tokens_BT == bos_id).cumsum(dim=1)
+    is_mark = (targets_BT == bos_id) | (targets_BT == eos_id)
+    told: Tensor
+    told, _ = model(tokens_BT, document_BT, targets_BT=targets_BT.masked_fill(is_mark, NO_TARGET))
+    return told
 
 
 def _table_length(needed: int, limit: int) -> int:

@@ -41,12 +41,14 @@ def audit(bundle: Bundle) -> str:
             f"trained with train.sum={bundle.trained['train']['sum']}, whose numbers depend on the ranks; "
             f"only {CANONICAL} can be replayed"
         )
-    answer = ask_fingerprint(bundle.runnable_code(), bundle.recipe_path)
+    answer = ask_fingerprint(bundle.runnable_code(), bundle.runnable_recipe())
     difference = first_value(bundle.trained["profile"], answer)
     if difference:
         raise InconclusiveError(f"this machine answers the numerics profile in another way: {difference}")
-    every = all_segments(bundle.ledger[1:])
-    able = [segment for segment in every if segment.start == 0 or segment.start in bundle.checkpoints]
+    every = all_segments(bundle.ledger[1:], first=bundle.first_step)
+    able = [segment for segment in every if _start_of(bundle, segment)]
+    if not able:
+        raise UnsupportedError("no segment begins at a state that is in the bundle or was given")
     drawn = draw(able, root=bundle.root, nonce=bundle.nonce, count=bundle.segments)
     for segment in drawn:
         _replay(bundle, segment)
@@ -56,10 +58,10 @@ def audit(bundle: Bundle) -> str:
     )
 
 
-def all_segments(steps: Sequence[Line]) -> list[Segment]:
-    """The run cut at every state root."""
+def all_segments(steps: Sequence[Line], *, first: int = 0) -> list[Segment]:
+    """The run, which begins behind step `first`, cut at every state root."""
     ends = [int(line["step"]) for line in steps if line.get("state")]
-    return [Segment(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return [Segment(start, end) for start, end in zip([first, *ends], ends, strict=False)]
 
 
 def draw(segments: Sequence[Segment], *, root: str, nonce: str, count: int) -> list[Segment]:
@@ -93,14 +95,21 @@ def ranks_that_trained(bundle: Bundle) -> str:
     return f"{len(ranks)} ranks trained, by the witness's journals" if ranks else "the witness has no journal of ranks"
 
 
+def _start_of(bundle: Bundle, segment: Segment) -> Path | str:
+    """What a replay of the segment begins with; an empty string if that is not there."""
+    if segment.start > bundle.first_step:
+        return bundle.checkpoints.get(segment.start, "")
+    return "init" if not segment.start or bundle.start.is_dir() else ""
+
+
 def _replay(bundle: Bundle, segment: Segment) -> None:
-    start = bundle.checkpoints[segment.start] if segment.start else "init"
+    start = _start_of(bundle, segment)
     with tempfile.TemporaryDirectory(prefix="wholegrain-audit-") as folder:
         out = Path(folder) / "replayed.jsonl"
         where = ["--pack", bundle.pack, "--start", start, "--until", segment.end, "--out", out]
-        ask(bundle.runnable_code(), "train", "replay", bundle.recipe_path, *where)
+        ask(bundle.runnable_code(), "train", "replay", bundle.runnable_recipe(), *where)
         replayed = [json.loads(line) for line in out.read_bytes().splitlines()]
-    recorded = bundle.ledger[segment.start + 1 : segment.end + 1]
+    recorded = [bundle.line(step) for step in range(segment.start + 1, segment.end + 1)]
     difference = first_difference(recorded, replayed)
     if difference:
         raise DataError(f"the replay of steps {segment.start + 1} to {segment.end} differs first in {difference}")

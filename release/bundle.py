@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,15 @@ from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
 from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
+from release.lineage import (
+    copy_parent,
+    copy_start,
+    inherited_sources,
+    kept_licenses,
+    read_lineage,
+    start_folder,
+    write_lineage,
+)
 from release.manifest import WITNESS, Entry, list_files, write_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
@@ -46,6 +55,8 @@ class Release:
     resolved: Record
     stages: dict[str, Record]
     inputs: dict[str, Artifact]
+    lineage: Record = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -94,6 +105,8 @@ def write_bundle(aside: Path, release: Release) -> Record:
     folder = aside / release.name
     folder.mkdir()
     _write_artifacts(folder, release)
+    lineage = _write_parents(folder, release)
+    release = replace(release, lineage=lineage, kept=kept_licenses(folder, lineage))
     _write_code(folder, release)
     _write_config(folder, release)
     record = _record(folder, release)
@@ -125,6 +138,27 @@ def _write_artifacts(folder: Path, release: Release) -> None:
         for source, target in release.shipped[stage].items():
             _copy(artifact.folder / source, folder / target)
         _copy(artifact.folder / RECORD, folder / "artifacts" / f"{stage}.json")
+
+
+def _write_parents(folder: Path, release: Release) -> Record:
+    """Write what the bundle holds of the runs that this one comes from; returns what lineage.json says."""
+    config, start = release.config, release.resolved["train"].get("start") or {}
+    for parent in config.parents:
+        copy_parent(parent.bundle, folder, root=parent.root)
+    first = read_lines(folder / "logs" / "ledger.jsonl")[0]
+    if "parent" in first and config.is_start_shipped:
+        target = start_folder(folder, first["parent"]["step"])
+        copy_start(Path(start["checkpoint"]), target, state_root=first["parent"]["state_root"])
+    lineage = read_lineage(
+        folder,
+        roots=[parent.root for parent in config.parents],
+        first=first,
+        base_sha256=str((release.resolved["pack"].get("base") or {}).get("sha256", "")),
+        start_license=config.start_license,
+        is_start_shipped=config.is_start_shipped,
+    )
+    write_lineage(folder, lineage)
+    return lineage
 
 
 def _write_code(folder: Path, release: Release) -> None:
@@ -181,7 +215,7 @@ def _record(folder: Path, release: Release) -> Record:
 def _write_pages(folder: Path, release: Release, record: Record) -> list[Entry]:
     """Write README.md and MANIFEST.md and return the lines of the manifest."""
     facts = {stage: artifact.facts for stage, artifact in release.inputs.items()}
-    _write(folder / "README.md", readme(record, facts=facts, sources=release.sources).encode())
+    _write(folder / "README.md", readme(record, facts=facts, sources=release.sources, lineage=release.lineage).encode())
     entries = list_files(folder, lambda path: _describe(path, release))
     page = manifest_page(
         entries,
@@ -223,7 +257,8 @@ def _without_host(line: str, hosts: dict[str, str]) -> str:
 
 
 def _describe(path: str, release: Release) -> tuple[str, str]:
-    return describe(path, sources=release.sources, license_of_run=release.config.license)
+    sources = {**inherited_sources(release.lineage), **release.sources}
+    return describe(path, sources=sources, license_of_run=release.config.license, kept=release.kept)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -4,17 +4,22 @@ Each takes a bundle, returns what it saw in one phrase, and raises DataError nam
 InconclusiveError if it cannot be judged here. What each cannot catch is said in verify.py.
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from core.codetree import ROOT
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
-from core.ledger import Line, full_head, parent_step, trajectory_head
+from core.ledger import Line, full_head, trajectory_head
 from core.progress import Progress
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
+from release.config import ReleaseConfig
 from release.contents import Bundle
-from release.layout import FORMAT, shipped
+from release.evaluations import check_evaluations
+from release.layout import FORMAT, describe, shipped
+from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, kept_licenses, read_lineage
 from release.manifest import first_flaw, read_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe
 from release.stage import ask, first_value, run_verb
@@ -83,7 +88,10 @@ def ledger(bundle: Bundle) -> str:
 
 
 def data(bundle: Bundle) -> str:
-    """The digest of every step's token ids, computed again from the shipped shards, is the ledger's."""
+    """The digest of every step's token ids, computed again from the shipped shards, is the ledger's.
+
+    Evaluations, if there are any, are of the held-out tokens that are shipped.
+    """
     train, steps = bundle.trained["train"], bundle.ledger[1:]
     # Further on where the spike policy skipped data.
     taken: list[int] = [line.get("data_step") or line["step"] for line in steps]
@@ -102,7 +110,9 @@ def data(bundle: Bundle) -> str:
     expect("the number of batch digests", len(answer), max(taken))
     for line, data_step in zip(steps, taken, strict=True):
         expect(f"the batch digest of step {line['step']}", line["batch"], answer[data_step - 1])
-    return f"the token ids of all {len(steps)} steps follow from the shards and the data order"
+    evaluated = check_evaluations(bundle)
+    said = f"the token ids of all {len(steps)} steps follow from the shards and the data order"
+    return f"{said}; {evaluated}" if evaluated else said
 
 
 def corpus(bundle: Bundle) -> str:
@@ -127,13 +137,8 @@ def corpus(bundle: Bundle) -> str:
 
 def checkpoints(bundle: Bundle) -> str:
     """Checkpoints have the hashes that they state, and their heads and state roots stand in the ledger."""
-    lines = bundle.ledger
-    if parent_step(lines[0]):
-        raise DataError(
-            f"the run goes on from step {parent_step(lines[0])} of another run, and a bundle of such a run cannot be "
-            "checked yet; bundle the whole run"
-        )
-    identity = hash_value({"config": bundle.trained, "data": lines[0]["data"]})
+    identity = hash_value({"config": bundle.trained, "data": bundle.ledger[0]["data"]})
+    last_step = bundle.first_step + len(bundle.ledger) - 1
     for step, folder in bundle.checkpoints.items():
         name = f"checkpoints/{folder.name}"
         manifest, state = bundle.read_json(f"{name}/manifest.json"), bundle.read_json(f"{name}/state.json")
@@ -141,13 +146,13 @@ def checkpoints(bundle: Bundle) -> str:
             expect(f"the hash of {name}/{entry['path']}", entry["sha256"], hash_file(folder / entry["path"]))
         for place, said in {"manifest.json": manifest, "state.json": state}.items():
             expect(f"the step in {name}/{place}", said["step"], step)
-            expect(f"the ledger head in {name}/{place}", said["ledger_head"], _hash(lines[step]))
-            expect(f"the state root in {name}/{place}", said["state_root"], lines[step]["state"])
+            expect(f"the ledger head in {name}/{place}", said["ledger_head"], _hash(bundle.line(step)))
+            expect(f"the state root in {name}/{place}", said["state_root"], bundle.line(step)["state"])
             expect(f"the run's identity in {name}/{place}", said["identity"], identity)
         root = state_root(folder / file for file in TENSORS)
-        expect(f"the state root of the tensors in {name}", root, lines[step]["state"])
-    if not bundle.checkpoints or max(bundle.checkpoints) != len(lines) - 1:
-        raise DataError(f"the checkpoint of the last step {len(lines) - 1} is not in the bundle")
+        expect(f"the state root of the tensors in {name}", root, bundle.line(step)["state"])
+    if not bundle.checkpoints or max(bundle.checkpoints) != last_step:
+        raise DataError(f"the checkpoint of the last step {last_step} is not in the bundle")
     return (
         f"steps {', '.join(map(str, bundle.checkpoints))} stand in the ledger; their tensors give the state roots there"
     )
@@ -167,6 +172,53 @@ def weights(bundle: Bundle) -> str:
     return f"all {sum(published.values())} published tensors are those of the last checkpoint"
 
 
+def lineage(bundle: Bundle) -> str:
+    """What lineage.json says follows from the parents' files; the state gone on from is what the parent's ledger names.
+
+    Raises InconclusiveError if the parent's checkpoint is neither in the bundle nor given.
+    """
+    said, first = bundle.read_json(LINEAGE), bundle.ledger[0]
+    follows = read_lineage(
+        bundle.folder,
+        roots=[parent["root"] for parent in bundle.record["parents"]],
+        first=first,
+        base_sha256=str(bundle.artifacts["pack"]["config"].get("base", {}).get("sha256", "")),
+        start_license=bundle.record["start_license"],
+        is_start_shipped=bundle.record["is_start_shipped"],
+    )
+    difference = first_value(said, follows)
+    if difference:
+        raise DataError(f"{LINEAGE} is not what the parents' files and the ledger say: {difference}")
+    _check_licenses(bundle, said)
+    names = ", ".join(parent["root"][:12] for parent in said["parents"]) or "none"
+    told = f"parents: {names}; {len(inherited_sources(said))} sources of theirs with licences"
+    if not first.get("parent"):
+        return f"begins with initial weights; {told}"
+    return f"{_check_start(bundle, first['parent'])}; {told}"
+
+
+def _check_licenses(bundle: Bundle, said: Mapping[str, Any]) -> None:
+    """What the manifest says of a file's licence is what its source, the run or the parent says."""
+    index = json.loads((bundle.folder / "data" / "sources.json").read_bytes())
+    sources = {**inherited_sources(said), **{source["name"]: source["license"] for source in index}}
+    kept = kept_licenses(bundle.folder, said)
+    for path, license_ in bundle.licenses.items():
+        follows = describe(path, sources=sources, license_of_run=bundle.record["license"], kept=kept)
+        expect(f"the licence of {path}", license_, follows[1])
+
+
+def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
+    root = parent["state_root"]
+    expect("the state root in train.start", bundle.trained["train"]["start"]["state_root"], root)
+    if not (bundle.start / CHECKPOINT[0]).is_file():
+        raise InconclusiveError(
+            f"the checkpoint of step {parent['step']} with state root {root} is not in the bundle; give "
+            "the parent's with --parent FOLDER"
+        )
+    expect("the state root of the parent's tensors", state_root(bundle.start / file for file in TENSORS), root)
+    return f"goes on from step {parent['step']}, whose tensors have the state root that the parent's ledger names"
+
+
 def expect(what: str, found: Any, wanted: Any) -> None:
     """Raise DataError if a value is not what the rest of the bundle says it must be."""
     if found != wanted:
@@ -182,7 +234,7 @@ def _check_recipe(bundle: Bundle) -> None:
         name=bundle.record["name"],
         configs={stage: artifact["config"] for stage, artifact in bundle.artifacts.items()},
         trained={section: identities[section] for section in TRAIN_SECTIONS},
-        release={name: bundle.record[name] for name in ("checkpoint_every_steps", "license")},
+        release={field.name: bundle.record[field.name] for field in fields(ReleaseConfig)},
     )
     difference = first_value(stated, made_with)
     if difference:

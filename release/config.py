@@ -1,13 +1,28 @@
 """Section `release` of a recipe."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from core.config import placement
 from core.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # The bundle's folder in its artifact may not have the name of what an artifact leaves out of its digest.
 TAKEN = "witness"
+ROOT = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(kw_only=True, slots=True)
+class ParentConfig:
+    """A bundle from which this run comes: its root, and where it lies."""
+
+    root: str
+    bundle: Path = placement(Path)
+
+    def __post_init__(self) -> None:
+        if not ROOT.fullmatch(self.root):
+            raise ConfigError(f"release.parents has root {self.root!r}; give the 64 digits of the parent bundle's root")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -16,10 +31,16 @@ class ReleaseConfig:
 
     `checkpoint_every_steps`: checkpoints whose step is a multiple of it are shipped, and the last one.
     `license`: SPDX identifier under which what the run made (weights, tokenizer, logs) is released.
+    `parents`: bundles whose state (train.start) or data order (pack.base) this run goes on from.
+    `start_license`: SPDX identifier of imported weights, which come from no bundle (train.start).
+    `is_start_shipped`: whether the parent's checkpoint is in the bundle, so that it can be checked without the parent.
     """
 
     checkpoint_every_steps: int
     license: str = "Apache-2.0"
+    parents: list[ParentConfig] = field(default_factory=list)
+    start_license: str = ""
+    is_start_shipped: bool = True
 
     def __post_init__(self) -> None:
         if self.checkpoint_every_steps < 1:

@@ -6,11 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from core.config import resolve
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
-from core.ledger import Line, read_lines
-from release.manifest import NAME, WITNESS, manifest_root
+from core.ledger import Line, parent_step, read_lines
+from release.lineage import start_folder
+from release.manifest import NAME, WITNESS, manifest_root, read_manifest
 from release.stage import read_stages
 from release.verdict import InconclusiveError
 
@@ -22,14 +25,16 @@ class Bundle:
     """A bundle's folder, and the parts that checks look at. Whatever is missing or no JSON raises DataError.
 
     What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`;
-    `scratch` is a folder for what checks unpack. What checks find: `code` is the folder whose code may be run, and
-    `is_whole` says that every file has the hash that the manifest gives.
+    `scratch` is a folder for what checks unpack; `parent` is the checkpoint that this run goes on from, or a folder
+    that has it under `checkpoints/`, if it is not inside. What checks find: `code` is the folder whose code may be run,
+    and `is_whole` says that every file has the hash that the manifest gives.
     """
 
     folder: Path
     nonce: str = ""
     segments: int = 1
     expected_root: str = ""
+    parent: Path = field(default_factory=Path)
     scratch: Path = field(default_factory=Path)
     code: Path = field(default_factory=Path)
     is_whole: bool = False
@@ -79,6 +84,15 @@ class Bundle:
             raise DataError(f"{path} is missing; get the bundle again")
         return read_lines(path)
 
+    @property
+    def first_step(self) -> int:
+        """The step behind which the ledger begins: 0, or the parent's."""
+        return parent_step(self.ledger[0])
+
+    def line(self, step: int) -> Line:
+        """A step's line of the ledger."""
+        return self.ledger[step - self.first_step]
+
     @cached_property
     def trained(self) -> Record:
         """What the training wrote of its configuration: model, train, and the profile's fingerprint."""
@@ -94,6 +108,24 @@ class Bundle:
         """Where the resolved recipe lies."""
         return self.folder / "config" / "recipe.yaml"
 
+    @property
+    def start(self) -> Path:
+        """The checkpoint that the run goes on from: the given one, else the one inside, which may be missing."""
+        if self.parent == Path():
+            return start_folder(self.folder, self.first_step)
+        inner = self.parent / "checkpoints" / f"step-{self.first_step:06d}"
+        return inner if inner.is_dir() else self.parent
+
+    def runnable_recipe(self) -> Path:
+        """A recipe for verbs that train: the resolved one, with the place of the parent's checkpoint."""
+        if not self.first_step:
+            return self.recipe_path
+        train = self.recipe["train"]
+        placed = {**train, "start": {**train["start"], "checkpoint": str(self.start)}}
+        path = self.scratch / "placed.yaml"
+        path.write_text(yaml.safe_dump({**self.recipe, "train": placed}, allow_unicode=True), encoding="utf-8")
+        return path
+
     @cached_property
     def recipe(self) -> Record:
         """The resolved recipe."""
@@ -107,6 +139,11 @@ class Bundle:
         """The shipped checkpoints by step."""
         folders = sorted((self.folder / "checkpoints").glob("step-*"))
         return {int(folder.name.removeprefix("step-")): folder for folder in folders}
+
+    @cached_property
+    def licenses(self) -> dict[str, str]:
+        """The licence of every file, by the manifest."""
+        return {entry.path: entry.license for entry in read_manifest(self.folder)}
 
     @property
     def witness(self) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.hashing import hash_value
 from release.layout import CODE_LICENSE, CONTENTS
+from release.lineage import ancestors
 from release.manifest import Entry
 
 SCRIPT = """\
@@ -42,8 +43,14 @@ REPRODUCE = SCRIPT.format(
 )
 
 
-def readme(record: Mapping[str, Any], *, facts: Mapping[str, Mapping[str, Any]], sources: Mapping[str, str]) -> str:
-    """README.md from bundle.json, the stages' facts and the sources' licences."""
+def readme(
+    record: Mapping[str, Any],
+    *,
+    facts: Mapping[str, Mapping[str, Any]],
+    sources: Mapping[str, str],
+    lineage: Mapping[str, Any],
+) -> str:
+    """README.md from bundle.json, the stages' facts, the sources' licences and lineage.json."""
     rows = [(stage, said["came_in"], said["went_out"]) for stage, said in facts.items()]
     return f"""\
 # {record["name"]}
@@ -79,11 +86,37 @@ Code: {CODE_LICENSE}. What the run made: {record["license"]}. The text that it w
 
 {_table(("source", "licence"), sorted(sources.items()))}
 What each source's licence rests on is in `data/sources.json` and `data/evidence/`; `data/CARD.md` describes the text.
-
+{_origins(lineage)}
 ## What no verification here can show
 That the sources' licences are as stated; that no other runs were tried and hidden; when the run was made; that the
 packages in `env/requirements.lock` are honest.
 """
+
+
+def _origins(lineage: Mapping[str, Any]) -> str:
+    """The section on the runs that a run comes from; nothing if it comes from none."""
+    start, parents = lineage["start"], list(ancestors(lineage))
+    if not start and not parents:
+        return ""
+    said = "It begins with initial weights."
+    if start:
+        said = f"Its weights go on from step {start['step']} of another run, state root `{start['state_root']}`"
+        said += f" (licence {start['license']})."
+    rows = [
+        (
+            f"`{parent['root']}`",
+            parent["name"],
+            ", ".join(parent["relations"]),
+            parent["license"],
+            ", ".join(f"{name} ({license_})" for name, license_ in sorted(parent["sources"].items())),
+        )
+        for parent in parents
+    ]
+    return f"""
+## Where it comes from
+{said} `lineage.json` says so for machines; `parents/` holds the ledgers of those runs, and their sources with evidence.
+
+{_table(("root of the bundle", "name", "what comes from it", "licence", "its sources"), rows)}"""
 
 
 def manifest_page(

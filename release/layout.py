@@ -45,6 +45,8 @@ CONTENTS = {
     "logs": ("log", "run", "the ledger: one hash-chained line a step"),
     "env": ("environment", "code", "numerics profile, pinned packages"),
     "eval": ("evaluation", "run", "scores and samples"),
+    "lineage.json": ("lineage", "code", "the runs from which this one goes on, their sources and licences"),
+    "parents": ("lineage", "code", "of those runs: manifest, ledger, sources with evidence, the state gone on from"),
     "artifacts": ("record", "code", "artifact.json of every stage: the chain of inputs by hash"),
 }
 
@@ -78,9 +80,14 @@ def checkpoint_step(path: str) -> int:
     return int(parts[1].removeprefix("step-")) if is_checkpoint else 0
 
 
-def describe(path: str, *, sources: Mapping[str, str], license_of_run: str) -> tuple[str, str]:
-    """Role and licence of a file of the bundle; `sources` gives the licence of each source."""
+def describe(path: str, *, sources: Mapping[str, str], license_of_run: str, kept: Mapping[str, str]) -> tuple[str, str]:
+    """Role and licence of a file of the bundle.
+
+    `sources` gives the licence of each source, `kept` that of each file that is a parent's.
+    """
     role, owner, _ = CONTENTS[PurePosixPath(path).parts[0]]
+    if path in kept:
+        return role, kept[path]
     if path.startswith("data/"):
         source = _source(path, sources)
         is_evidence = path.startswith("data/evidence/")
@@ -90,7 +97,7 @@ def describe(path: str, *, sources: Mapping[str, str], license_of_run: str) -> t
 
 def _source(path: str, sources: Mapping[str, str]) -> str:
     """The source whose text a file below data/ holds; an empty string if it is about all of them."""
-    _, folder, *rest = PurePosixPath(path).parts
+    _, folder, *rest = PurePosixPath(path.replace("data/pack/heldout/", "data/heldout/")).parts
     if folder not in ("evidence", "heldout", "pack") or not rest:
         return ""
     names = [name for name in sources if rest[0] == name or rest[0].startswith((f"{name}.", f"{name}-"))]

@@ -25,8 +25,9 @@ from core.notes import DIE_WITH_PARENT
 from release.arguments import Parser
 from release.checks import PUBLISHED
 from release.code import clone
-from release.contents import Bundle, open_bundle
+from release.contents import Bundle, Record, open_bundle
 from release.diff import checkpoint_difference, origin_difference, say
+from release.lineage import CHECKPOINT, parent_folder
 from release.manifest import read_manifest
 from release.recipe import FILES, file_sources
 from release.stage import ask_fingerprint, first_value
@@ -35,6 +36,8 @@ from release.verify import CHECKS, judge
 from release.weights import first_different_tensor
 
 DEFAULT_RANKS = 2
+# What data/ copies of a parent's mixture into the child's pack, beside its shards, and the tokenizer it went by.
+PARENT_ORDER, TOKENIZER = "parent-order.json", "tokenizer/tokenizer.model"
 FAILURES: dict[int, type[ProjectError]] = {64: InconclusiveError, 65: DeterministicError, 66: DataError}
 
 
@@ -49,13 +52,15 @@ class Place:
 
 def main(arguments: list[str]) -> None:
     """Run the verb: one line a comparison. Raises DataError on FAIL, InconclusiveError on INCONCLUSIVE."""
-    parser = Parser("python -m release reproduce BUNDLE [--runs DIR] [--files DIR] [--ranks N]")
+    parser = Parser("python -m release reproduce BUNDLE [--runs DIR] [--files DIR] [--ranks N] [--parent DIR]")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--files", type=Path, default=Path(FILES))
     parser.add_argument("--ranks", type=int, default=DEFAULT_RANKS)
+    parser.add_argument("--parent", type=Path, default=Path())
     given = parser.parse_args(arguments)
     bundle = open_bundle(given.bundle)
+    bundle.parent = given.parent.resolve() if given.parent != Path() else Path()
     runs = given.runs or bundle.folder.with_name(f"{bundle.folder.name}-reproduced")
     if runs.resolve().is_relative_to(bundle.folder):
         raise ConfigError(f"--runs {runs} lies in the bundle, which must stay as it is; name a folder beside it")
@@ -93,7 +98,7 @@ def reproduce(bundle: Bundle, place: Place) -> Iterator[Finding]:
 def prepare(bundle: Bundle, place: Place) -> Path:
     """Write the recipe that redoes the bundle: the bundle's, with this machine's paths.
 
-    Raises ConfigError if a source is files that are not there.
+    Raises ConfigError if a source is files that are not there, or the parent's checkpoint is missing.
     """
     recipe = copy.deepcopy(bundle.recipe)
     for index, path in file_sources(recipe).items():
@@ -105,6 +110,7 @@ def prepare(bundle: Bundle, place: Place) -> Path:
                 f"at {there}, or name with --files the folder that holds {below}"
             )
         recipe["sources"]["items"][index]["path"] = str(there)
+    _place_parents(recipe, bundle)
     recipe["sources"]["cache"] = str(place.runs / "cache")
     recipe["run"]["out"] = str(place.runs / "run")
     recipe["launch"] = {"ranks": min(place.ranks, bundle.trained["train"]["micro_batches"]), "kill_at_step": 0}
@@ -112,6 +118,23 @@ def prepare(bundle: Bundle, place: Place) -> Path:
     path = place.runs / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def _place_parents(recipe: Record, bundle: Bundle) -> None:
+    """Say where what the run took from its parents lies: all of it in the bundle, but maybe the checkpoint."""
+    for parent in recipe["release"].get("parents", []):
+        parent["bundle"] = str(parent_folder(bundle.folder, parent["root"]))
+    if bundle.first_step:
+        if not (bundle.start / CHECKPOINT[0]).is_file():
+            raise ConfigError(
+                f"the run goes on from step {bundle.first_step} of another, whose checkpoint is not in the bundle; "
+                "give --parent with the checkpoint's folder, or the parent's bundle"
+            )
+        recipe["train"]["start"]["checkpoint"] = str(bundle.start)
+    if recipe["pack"].get("base"):
+        recipe["pack"]["base"]["order"] = str(bundle.pack / PARENT_ORDER)
+    if recipe["tokenizer"].get("sha256"):
+        recipe["tokenizer"]["model"] = str(bundle.folder / TOKENIZER)
 
 
 def launch(code: Path, recipe: Path, place: Place) -> None:

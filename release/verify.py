@@ -37,22 +37,25 @@ CHECKS = (
     Check("corpus", checks.corpus, "sources that are not what their papers say; documents that should not be in them"),
     Check("checkpoints", checks.checkpoints, "states that training does not lead to"),
     Check("weights", checks.weights, "how the last checkpoint came about"),
+    Check("lineage", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
     Check("audit", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
 
 
 def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
-    parser = Parser("python -m release verify BUNDLE [--root HEX] [--nonce TEXT] [--segments N]")
+    parser = Parser("python -m release verify BUNDLE [--root HEX] [--nonce TEXT] [--segments N] [--parent FOLDER]")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--root", default="")
     parser.add_argument("--nonce", default="")
     parser.add_argument("--segments", type=int, default=1)
+    parser.add_argument("--parent", type=Path, default=Path())
     given = parser.parse_args(arguments)
     if given.segments < 1:
         raise ConfigError(f"--segments is {given.segments}; give at least 1")
     bundle = open_bundle(given.bundle)
     bundle.expected_root, bundle.nonce, bundle.segments = given.root, given.nonce, given.segments
+    bundle.parent = given.parent.resolve() if given.parent != Path() else Path()
     findings = []
     for finding in verify(bundle):
         sys.stdout.write(f"{finding}\n")

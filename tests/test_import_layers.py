@@ -16,7 +16,9 @@ from core.codetree import MAY_IMPORT, ROOT
 
 FOLDERS = tuple(name for name in (*MAY_IMPORT, "benchmarks") if (ROOT / name).is_dir())
 FILES = tuple(path.relative_to(ROOT).as_posix() for name in FOLDERS for path in sorted((ROOT / name).rglob("*.py")))
-DISTRIBUTED = {f"train/{name}.py" for name in ("parallel", "fsdp2", "hsdp", "canonical", "runtime", "checkpoint")}
+DISTRIBUTED = {
+    f"train/{name}.py" for name in ("parallel", "fsdp2", "hsdp", "canonical", "runtime", "checkpoint", "dcp")
+}
 TORCH_FREE_FOLDERS = {"core", "data", "launch", "release"}
 MAX_LINES = 400
 

@@ -9,6 +9,8 @@ VERBS = {
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),
     "plan": Verb("train.plan:main", "say what a recipe costs: parameters, operations, memory and communication"),
     "doctor": Verb("train.doctor:main", "say what this machine can promise: profiles, kernels, allocator, fingerprint"),
+    "export-state": Verb("train.exchange:export_main", "write weights and optimizer for other programs to read"),
+    "import-state": Verb("train.exchange:import_main", "make a checkpoint to start from of weights and optimizer"),
     "check": Verb("train.check:main", "check the sections of a recipe that train/ reads"),
 }
 

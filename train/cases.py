@@ -1,15 +1,19 @@
 """The kernels of forward and backward at a recipe's shapes, as cases for selftests.py."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from core.profile import Attention as AttentionKernel
-from model.attention import attend_explicit, attend_sdpa, visibility
-from model.layers import RMSNorm
+from model.attention import ATTEND, visibility
+from model.init import initialize
+from model.layers import NARROW, RMSNorm, narrowed
+from model.transformer import next_token_loss
 from train.config import Optimizer
+from train.forward import new_model, run_as_asked
 from train.muon import orthogonalize
 from train.recipe import Recipe
 from train.selftests import Kernel, optimizer_kernels, values
@@ -26,12 +30,13 @@ def kernels_of(recipe: Recipe, *, seq_len: int, device: str = "cpu") -> list[Ker
         *_losses(recipe, seq_len=seq_len, device=device),
         *optimizer_kernels(recipe, device=device),
         _orthogonalization(recipe, device=device),
+        _micro_batch(recipe, seq_len=seq_len, device=device),
     ]
 
 
 def _products(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
-    """The linear maps by role, each with both of its gradients."""
-    model, tokens = recipe.model, recipe.train.micro_batch * seq_len
+    """The linear maps by role, each with both of its gradients, in the type that the profile computes in."""
+    model, tokens, dtype = recipe.model, recipe.train.micro_batch * seq_len, NARROW[recipe.profile.compute]
     roles = {
         "wq, wo": (model.dim, model.dim),
         "wk, wv": (model.dim, model.kv_dim),
@@ -39,37 +44,42 @@ def _products(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
         "w2": (model.ffn_dim, model.dim),
         "head": (model.dim, model.vocab_size),
     }
+
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(narrowed(x, dtype), narrowed(weight, dtype))
+
     return [
         _differentiated(
-            f"product {role}",
-            functional.linear,
+            f"product {role}, {recipe.profile.compute.value}",
+            product,
             [values(tokens, width, seed=0, device=device), values(out, width, seed=1, device=device)],
-            values(tokens, out, seed=2, device=device),
+            narrowed(values(tokens, out, seed=2, device=device), dtype),
         )
         for role, (width, out) in roles.items()
     ]
 
 
 def _attentions(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
-    """Both attention kernels on windows of two documents; the recipe needs the one of its profile."""
-    model, windows = recipe.model, recipe.train.micro_batch
+    """All attention kernels on windows of two documents; the recipe needs the one of its profile."""
+    model, windows, dtype = recipe.model, recipe.train.micro_batch, NARROW[recipe.profile.compute]
     document_BT = (torch.arange(seq_len) >= seq_len // 2).long().expand(windows, -1)
     is_visible = visibility(document_BT, new=seq_len, seen=0).to(device)
     heads = (model.n_heads, model.n_kv_heads, model.n_kv_heads, model.n_heads)
     *operands, upstream = [
-        values(windows, count, seq_len, model.head_dim, seed=seed, device=device) for seed, count in enumerate(heads)
+        narrowed(values(windows, count, seq_len, model.head_dim, seed=seed, device=device), dtype)
+        for seed, count in enumerate(heads)
     ]
 
     def case(kernel: AttentionKernel, attend: Function) -> Kernel:
         return _differentiated(
-            f"attention {kernel.value}",
+            f"attention {kernel.value}, {recipe.profile.compute.value}",
             lambda q, k, v: attend(q, k, v, is_visible),
             operands,
             upstream,
             is_required=recipe.profile.attention is kernel,
         )
 
-    return [case(AttentionKernel.EXPLICIT, attend_explicit), case(AttentionKernel.SDPA, attend_sdpa)]
+    return [case(kernel, attend) for kernel, attend in ATTEND.items()]
 
 
 def _elementwise(recipe: Recipe, *, seq_len: int, device: str) -> list[Kernel]:
@@ -129,6 +139,29 @@ def _orthogonalization(recipe: Recipe, *, device: str) -> Kernel:
         run=lambda operands: [orthogonalize(operands[0], iterations=recipe.train.muon.iterations)],
         is_required=recipe.train.optimizer is Optimizer.MUON,
     )
+
+
+def _micro_batch(recipe: Recipe, *, seq_len: int, device: str) -> Kernel:
+    """A micro-batch of the model with one block, run as the profile asks: compiled if it does."""
+    small = replace(recipe, model=replace(recipe.model, n_layers=1))
+    model = new_model(small)
+    initialize(model, seed=0, std=recipe.model.init_std)
+    model.to(device)
+    run_as_asked(model, small)
+    parameters = list(model.parameters())
+    rows = recipe.train.micro_batch
+    ids = values(rows * (seq_len + 1), seed=0).abs().mul_(recipe.model.vocab_size).long() % recipe.model.vocab_size
+    tokens = ids.view(rows, seq_len + 1).to(device)
+
+    def run(weights: Sequence[Tensor]) -> list[Tensor]:
+        for parameter, weight in zip(parameters, weights, strict=True):
+            parameter.data = weight
+        loss = next_token_loss(model, tokens, int(ids[0]), z_loss=recipe.train.z_loss)
+        return [loss.told.detach(), *torch.autograd.grad(loss.followed, parameters)]
+
+    how = "compiled" if recipe.profile.is_compiled else "as it stands"
+    weights = [parameter.detach().clone() for parameter in parameters]
+    return Kernel(name=f"micro-batch of one block, {how}", operands=weights, run=run)
 
 
 def _differentiated(

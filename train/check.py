@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from core.cli import recipe_and_overrides
 from core.hashing import canonical_json
 from core.profile import fingerprint
-from train.recipe import read_recipe
+from train.recipe import heldout_tokens, read_recipe
 
 
 def main(arguments: Sequence[str]) -> None:
     """Check the sections of a recipe that train/ reads."""
-    read_recipe(*recipe_and_overrides(arguments, "python -m train check"))
+    name, overrides = recipe_and_overrides(arguments, "python -m train check")
+    heldout_tokens(name, overrides, recipe=read_recipe(name, overrides))
 
 
 def fingerprint_main(arguments: Sequence[str]) -> None:

@@ -161,7 +161,11 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     ),
     (("lr", "eps", "clip_norm", "timeout_s"), lambda value: value > 0, "above 0"),
     (("beta1", "beta2"), lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    (("weight_decay", "z_loss", "scrub_every_s", "node_ranks"), lambda value: value >= 0, "at least 0"),
+    (
+        ("weight_decay", "z_loss", "scrub_every_s", "node_ranks", "eval_every_steps"),
+        lambda value: value >= 0,
+        "at least 0",
+    ),
 )
 
 
@@ -197,6 +201,8 @@ class TrainConfig:
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
     grad_digest_every_steps: int = 1
+    # Steps after which the loss on the pack's held-out tokens is told, and the last; 0 is never (heldout.py).
+    eval_every_steps: int = 0
     sum: Sum = Sum.CANONICAL
     wandb: WandbMode = placement(WandbMode.OFF)
     save: Save = placement(Save.ASYNC)
@@ -272,6 +278,10 @@ class TrainConfig:
     def is_kept(self, step: int) -> bool:
         """Whether the artifact keeps the checkpoint of a step."""
         return self.is_saved(step) and (step % self.keep_every_steps == 0 or step == self.steps)
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether a step's ledger line holds the loss on held-out text."""
+        return self.eval_every_steps > 0 and (step % self.eval_every_steps == 0 or step == self.steps)
 
     def is_digested(self, step: int) -> bool:
         """Whether a step's ledger line holds the root over its micro-batch gradients."""

@@ -93,3 +93,6 @@ class DeepSpeedZero:
     def refresh(self) -> None:
         """See Placed."""
         self._engine.refresh()
+
+    def settle(self) -> None:
+        """Nothing to do: what the engine gathered ahead for a backward it gives up when the next forward begins."""

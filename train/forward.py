@@ -4,23 +4,16 @@ Compiling changes bits and is the profile's; computing again does not and is pla
 it is laid out on ranks, and on the methods alone, so fully_shard's hooks stay outside of what is compiled.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from model.transformer import Transformer
+from train.compiled import keep_compiled, kept_folder
 from train.recipe import Recipe
 
-# Where inductor keeps what it compiled; read by it whenever it looks something up.
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
-# One: inductor otherwise keeps a pool of processes, which may outlive a run that is killed.
-WORKERS = "TORCHINDUCTOR_COMPILE_THREADS"
-# Its place in a run's folder.
-COMPILED = ".compiled"
 # Said outright, since torch takes other defaults from the environment: nothing is chosen by a clock.
 OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
     "max_autotune": False,
@@ -40,17 +33,17 @@ def new_model(recipe: Recipe) -> Transformer:
 def run_as_asked(model: Transformer, recipe: Recipe) -> None:
     """Compile and recompute as the recipe says."""
     if recipe.profile.is_compiled:
-        compile_parts(model, cache=recipe.run.out_folder / COMPILED)
+        keep_compiled(model, kept=kept_folder(recipe.profile))
+        compile_parts(model)
     if recipe.train.is_recomputed:
         recompute_blocks(model)
 
 
-def compile_parts(model: Transformer, *, cache: Path) -> None:
+def compile_parts(model: Transformer) -> None:
     """Have each block and the loss compiled at first use, for the one shape that training has.
 
-    All blocks share one compiled graph. What is compiled is kept in `cache`, for this run's next start.
+    All blocks share one compiled graph.
     """
-    os.environ |= {CACHE: str(cache), WORKERS: "1"}
     for block in model.blocks:
         block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=OPTIONS)
     model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]

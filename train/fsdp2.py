@@ -111,6 +111,10 @@ class Fsdp2:
     def refresh(self) -> None:
         """Nothing to do: every forward gathers the weights it needs."""
 
+    def settle(self) -> None:
+        """See Placed: weights that stayed gathered, and the order of forwards that backward would prefetch by."""
+        cast(FSDPModule, self.model).reset_iter_state()
+
     def _pass_by_hand(self) -> None:
         """With one rank fully_shard reduces nothing and calls no hook: hand the gradients over here."""
         for exchange in self._exchanges:

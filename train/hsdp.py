@@ -57,6 +57,8 @@ class Hsdp:
             micro_batches=range(*self._ranges[self._rail.rank]),
             is_resharded=is_resharded,
         )
+        # Its moments of whole shards: a rank updates slices of them.
+        self._node.segments.clear()
         self.model: nn.Module = model
         self.shapes: Mapping[str, torch.Size] = self._node.shapes
         self.micro_steps = self._node.micro_steps
@@ -96,11 +98,16 @@ class Hsdp:
                 shards = self._shards(names, self._inside.rank)
                 slices = self._slices(shards)
                 own = [self._local(span) for span in cut(shards, *slices[self._rail.rank])]
-                whole = torch.empty(sum(span.count for span in shards))
+                nothing = torch.empty(0, device=self._rail.device)
+                whole = torch.empty(sum(span.count for span in shards), device=self._rail.device)
                 counts = [stop - start for start, stop in slices]
-                self._rail.gather_into(whole, torch.cat(own) if own else torch.empty(0), counts=counts)
+                self._rail.gather_into(whole, torch.cat(own) if own else nothing, counts=counts)
                 for span, values in zip(shards, whole.split_with_sizes([span.count for span in shards]), strict=True):
                     self._node.local[span.name].copy_(values)
+
+    def settle(self) -> None:
+        """See Placed."""
+        self._node.settle()
 
     def _add_canonically(self) -> list[Tensor]:
         """This rank's slice of every unit, added over the nodes."""

@@ -22,12 +22,14 @@ from core.artifact import WITNESS, Facts
 from core.journal import Journal
 from core.ledger import Line
 from core.notes import leave_beat
+from data.heldout import Heldout
 from data.loader import Loader
 from model.init import initialize
 from model.numerics import honour
 from train.checkpoint import fill_weights, read_moments
 from train.config import Save, WandbMode
 from train.forward import new_model, run_as_asked
+from train.heldout import Scores, score
 from train.owners import Owners
 from train.parallel import place
 from train.placed import load_moments, put_back, snapshot
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 class Done:
     """A finished step. The ledger line, which lacks the state root of a saved step, is on the first rank only.
 
-    `measured` is what the spike policy knows after a saved step; None if it is off.
+    `measured` is what the spike policy knows after a saved step; None if it is off. `scores` are of an evaluated step.
     """
 
     step: int
@@ -56,6 +58,7 @@ class Done:
     line: Line
     is_saved: bool
     measured: Measured | None
+    scores: Scores | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,8 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     how = recipe.train.placement.value
     journal.event("run.started", placement=how, world_size=world.size, host=socket.gethostname(), pid=getpid())
     start, checkpoint = world.share(records.find_start(journal) if records else None)
-    job = prepare(recipe, world=world, loader=loader, checkpoint=checkpoint)
+    heldout = open_heldout(recipe, pack, loader=loader)
+    job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=checkpoint)
     saver = Saver(job.placed, world, committer=records)
     if records:
         records.hold_room(kept_layouts(job.placed))
@@ -93,7 +97,8 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
             continue
         _save(saver, done, records=records, is_waiting=recipe.train.save is Save.SYNC)
         if view:
-            view.log(done.step, loss=done.numbers.loss, norm=done.numbers.norm, lr=done.numbers.lr)
+            view.log(done.step, numbers=done.numbers, scores=done.scores)
+        _record_scores(journal, done)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step)
         began = time.perf_counter()
         leave_beat(done.step)
@@ -124,9 +129,12 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
         if saved and is_saved:
             saved = Saved.of(job, step)
         measured = job.watch.measured if saved and is_saved else None
-        line = ledger_line(job, step, numbers=numbers) | returned if job.world.is_first else {}
+        scores = None
+        if job.heldout and job.config.is_evaluated(step):
+            scores = score(job.heldout, placed=job.placed, world=job.world, step=step)
+        line = ledger_line(job, step, numbers=numbers, scores=scores) | returned if job.world.is_first else {}
         returned = {}
-        yield Done(step=step, numbers=numbers, line=line, is_saved=is_saved, measured=measured)
+        yield Done(step=step, numbers=numbers, line=line, is_saved=is_saved, measured=measured, scores=scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,7 @@ def _save(saver: Saver, done: Done, *, records: Records | None, is_waiting: bool
     saver.advance(is_waiting=is_waiting)
 
 
-def ledger_line(job: Job, step: int, *, numbers: Numbers) -> Line:
+def ledger_line(job: Job, step: int, *, numbers: Numbers, scores: Scores | None) -> Line:
     """A step's line of the ledger, but for the state root: nothing in it depends on placement or the clock."""
     line = {
         "step": step,
@@ -170,10 +178,14 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers) -> Line:
         line["data_step"] = numbers.data_step
     if numbers.left_out:
         line["left_out"] = numbers.left_out
+    if scores:
+        line["eval"] = scores.plain()
     return line
 
 
-def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | None) -> Job:
+def prepare(
+    recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | None, heldout: Heldout | None = None
+) -> Job:
     """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks."""
     honour(recipe.profile)
     check_at_start(recipe)
@@ -199,6 +211,7 @@ def prepare(recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | 
         owners=Owners(placed, placed.sharers),
         watch=Watch(config=config.spikes, measured=saved.measured if saved else Measured()),
         parameter_count=count,
+        heldout=heldout,
     )
 
 
@@ -211,12 +224,32 @@ def open_loader(recipe: Recipe, pack: Path) -> Loader:
     return loader
 
 
+def open_heldout(recipe: Recipe, pack: Path, *, loader: Loader) -> Heldout | None:
+    """The pack's held-out tokens, if the recipe evaluates. Raises ConfigError if it has none, DataError if damaged."""
+    if not recipe.train.eval_every_steps:
+        return None
+    return Heldout.open(pack, seq_len=loader.seq_len, micro_batch=recipe.train.micro_batch)
+
+
 def _open_view(recipe: Recipe, folder: Path) -> "WandbView | None":
     if recipe.train.wandb is WandbMode.OFF:
         return None
     from train.wandb_view import WandbView  # only where it is asked for: it starts a process of its own
 
     return WandbView(folder / WITNESS, name=recipe.run.name, facts=recipe.facts)
+
+
+def _record_scores(journal: Journal, done: Done) -> None:
+    if done.scores:
+        total, sources = done.scores.total, done.scores.sources
+        journal.event(
+            "heldout.scored",
+            step=done.step,
+            loss=total.loss,
+            bits_per_byte=total.bits_per_byte,
+            seconds=done.scores.seconds,
+            **{f"{name}.bits_per_byte": own.bits_per_byte for name, own in sources.items()},
+        )
 
 
 def _record_step(journal: Journal, done: Done, *, began: float, tokens: int) -> None:

@@ -1,89 +1,118 @@
-"""Bytes that a rank holds at its peak, and sends in a step: formulas of recipe, placement and number of ranks.
+"""Bytes that a rank holds at its peak: formulas of recipe, placement and number of ranks. Free of torch.
 
-Counted is what training itself allocates, in fp32; bf16 products need less of activations. Not counted is the process,
-with Python and torch in it (PROCESS_BYTES). The formulas follow zero1.py, parallel.py and model/: whoever changes what
-those keep changes this, and tests/train/test_memory.py, which holds them against measured peaks. Free of torch.
+Counted is what training asks the C library for (`asked`). On top come the process with Python and torch in it
+(PROCESS_BYTES) and what the library's heap keeps of pieces that were given back (`heap`). tests/train/test_memory.py
+holds `asked` against the peaks of real processes whose heap keeps nothing; `heap` itself is a round guess.
+What each placement holds is in held.py.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
-from core.errors import ConfigError
-from core.profile import Attention
-from model.config import ModelConfig
-from train.canonical import whole_subtrees
-from train.config import Optimizer, Placement, Sum
+from core.profile import Attention, Compute
+from train.config import Optimizer, Placement
+from train.held import FP32, Cluster, held, matrix_parameters, owned_bytes
 from train.recipe import Recipe
 
-FP32 = 4
+BF16 = 2
 # A rank that has imported torch and has trained a model of nearly nothing: 0.25 to 0.39 GB on the machines measured so
 # far. How much of torch's libraries the kernel maps differs by machine; a plan takes the most that was seen.
 PROCESS_BYTES = 400_000_000
-# How much more than what is asked for the process holds at its peak: freed pieces that the C library's heap keeps, and
-# what gloo and fully_shard copy. Measured in the smallest runs that show it; tests/train/test_memory.py has the margin.
-HELD_PER_ASKED = {Placement.ZERO1: 1.4, Placement.FSDP2: 1.9}
+# The share of what comes and goes that glibc's heap keeps besides: pieces below 32 MB are not given back at once, and
+# leave holes that may not fit what is asked for next (mallopt(3), M_MMAP_THRESHOLD).
+HEAP_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes on one rank: what stays, and what is there only in a part of the step.
+    """Bytes on one rank. `weights`, `optimizer`, `snapshot` and `rollback` stay; the others come and go.
 
-    weights      all of them (zero1), or a shard and those gathered for the units at work (fsdp2)
-    optimizer    moments of this rank's slice
-    snapshot     weights and moments of this rank's slice, copied at a commit and written while training goes on
-    partials     sums of gradients of whole subtrees: one a level, log2 of the micro-batches at most
-    exchange     what comes on top while gradients leave autograd or the ranks exchange them
-    activations  of one micro-batch from forward to the peak in backward, at which little of `exchange` exists yet
+    weights      all of them, a shard, or partitions
+    optimizer    moments of this rank's part
+    snapshot     the chunks of weights and moments that the first rank owns, copied at a commit and held from then on,
+                 whether training waits for the commit (train.save=sync) or not
+    rollback     the copy that the spike policy goes back to
+    gathered     whole weights of the units at work
+    partials     sums of gradients that wait for others
+    activations  of one micro-batch from forward to the first gradients
+    gradients    of one micro-batch on their way out of autograd, when little is left of its activations
+    exchange     when the ranks exchange the step's sums, in place of partials and gradients
+    update       when weights are updated and gathered, in place of exchange
+    heap         what glibc's heap keeps besides
     """
 
     weights: int
     optimizer: int
     snapshot: int
+    rollback: int
+    gathered: int
     partials: int
-    exchange: int
     activations: int
-    placement: Placement
+    gradients: int
+    exchange: int
+    update: int
+    heap: int
+
+    @property
+    def staying(self) -> int:
+        """What is there all the time."""
+        return self.weights + self.optimizer + self.snapshot + self.rollback
+
+    @property
+    def coming(self) -> int:
+        """The most of what comes and goes."""
+        computing = self.gathered + self.partials + max(self.activations, self.gradients)
+        return max(computing, self.exchange, self.update)
+
+    @property
+    def asked(self) -> int:
+        """What training asks for at its peak."""
+        return self.staying + self.coming
 
     @property
     def total(self) -> int:
-        """The peak: what stays, and the larger of the two parts of a step, with what the heap keeps."""
-        asked = self.weights + self.optimizer + self.partials + max(self.exchange, self.activations)
-        return self.snapshot + int(asked * HELD_PER_ASKED[self.placement])
+        """The peak without the process."""
+        return self.asked + self.heap
 
 
-def memory(recipe: Recipe, *, ranks: int, seq_len: int, is_recomputed: bool = False) -> Memory:
-    """The peak of the busiest rank. `is_recomputed`: with activation checkpointing of every block.
-
-    Raises ConfigError for a placement that has no formulas here.
-    """
+def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
+    """The peak of the busiest rank."""
     model, train = recipe.model, recipe.train
-    whole = FP32 * model.parameter_count
-    slice_ = -(-whole // ranks)
-    moments = moment_count(recipe)
-    if train.placement not in HELD_PER_ASKED:
-        known = ", ".join(placement.value for placement in HELD_PER_ASKED)
-        raise ConfigError(f"there are no formulas for placement {train.placement.value}; plan with one of {known}")
-    held_by = _zero1 if train.placement is Placement.ZERO1 else _fsdp2
-    weights, partials, exchange = held_by(recipe, ranks=ranks)
-    return Memory(
-        weights=weights,
-        optimizer=-(-FP32 * moments // ranks),
-        snapshot=slice_ + -(-FP32 * moments // ranks),
-        partials=partials,
-        exchange=exchange,
-        activations=activation_bytes(recipe, seq_len=seq_len, is_recomputed=is_recomputed),
-        placement=train.placement,
+    part = held(recipe, cluster=cluster)
+    sharers = 1 if train.placement is Placement.REPLICATED else cluster.ranks
+    moments = -(-FP32 * moment_count(recipe) // sharers)
+    own = -(-FP32 * model.parameter_count // sharers) + moments
+    asked = Memory(
+        weights=part.weights,
+        optimizer=moments,
+        snapshot=owned_bytes(recipe, cluster) * (model.parameter_count + moment_count(recipe)) // model.parameter_count,
+        rollback=own if train.spikes.is_on else 0,
+        gathered=part.gathered,
+        partials=part.partials,
+        activations=activation_bytes(recipe, seq_len=seq_len, is_recomputed=train.is_recomputed),
+        gradients=part.gradients,
+        exchange=part.exchange,
+        update=part.update + _turned_bytes(recipe, ranks=cluster.ranks),
+        heap=0,
     )
+    return replace(asked, heap=heap_bytes(asked, recipe=recipe))
+
+
+def heap_bytes(asked: Memory, *, recipe: Recipe) -> int:
+    """What the heap keeps: a share of what comes and goes in pieces that are too small to be given back at once."""
+    return int(HEAP_SHARE * asked.coming)
 
 
 def moment_count(recipe: Recipe) -> int:
     """Values that the optimizer keeps of the whole model: two a weight, one of a matrix that Muon takes."""
-    inner = _muon_parameters(recipe.model) if recipe.train.optimizer is Optimizer.MUON else 0
+    inner = matrix_parameters(recipe.model) if recipe.train.optimizer is Optimizer.MUON else 0
     return 2 * recipe.model.parameter_count - inner
 
 
 def activation_bytes(recipe: Recipe, *, seq_len: int, is_recomputed: bool = False) -> int:
-    """What backward needs of a micro-batch's forward, and the logits' gradients, with which backward begins."""
+    """What backward needs of a micro-batch's forward, and the logits' gradients, with which backward begins.
+
+    As operations stand in model/; what inductor fuses (profile.is_compiled) keeps less.
+    """
     model = recipe.model
     tokens = recipe.train.micro_batch * seq_len
     block = tokens * _block_bytes_per_token(recipe, seq_len=seq_len)
@@ -91,86 +120,36 @@ def activation_bytes(recipe: Recipe, *, seq_len: int, is_recomputed: bool = Fals
     blocks = model.n_layers * tokens * FP32 * model.dim + block if is_recomputed else model.n_layers * block
     # Kept: log-probabilities; for a moment: their gradient and the logits'.
     copies = 3 + (model.logit_softcap > 0) + (recipe.train.z_loss > 0)
-    return blocks + FP32 * tokens * (3 * model.dim + copies * model.vocab_size)
+    narrow = 0
+    if recipe.profile.compute is Compute.BF16:
+        # The logits' gradient once more, and the narrow copies of the matrices, which backward multiplies with.
+        kept = matrix_parameters(model) // (model.n_layers if is_recomputed else 1)
+        narrow = BF16 * (tokens * model.vocab_size + kept + model.vocab_size * model.dim)
+    return blocks + narrow + FP32 * tokens * (3 * model.dim + copies * model.vocab_size)
 
 
-def sent_bytes(recipe: Recipe, *, ranks: int) -> int:
-    """What the busiest rank sends in a step: gradients, weights, and Muon's matrices there and back."""
-    whole, micro_batches = FP32 * recipe.model.parameter_count, recipe.train.micro_batches
-    others = ranks - 1
-    turned = 0
-    if recipe.train.optimizer is Optimizer.MUON:
-        turned = 2 * FP32 * _muon_parameters(recipe.model) * others // ranks // ranks
-    if recipe.train.placement is Placement.ZERO1:
-        sums = _subtrees(recipe, ranks=ranks) if recipe.train.sum is Sum.CANONICAL else 1
-        return sums * whole * others // ranks + whole // ranks * others + turned
-    # A unit's weights are gathered for forward and, but for the last unit's, again for backward.
-    gathered = whole + FP32 * _block_parameters(recipe.model) * recipe.model.n_layers
-    return -(-micro_batches // ranks) * (gathered // ranks * others + whole * others // ranks) + turned
-
-
-def _zero1(recipe: Recipe, *, ranks: int) -> tuple[int, int, int]:
-    """Weights, partials, exchange."""
-    whole = FP32 * recipe.model.parameter_count
-    own = -(-recipe.train.micro_batches // ranks)
-    if recipe.train.sum is Sum.FAST:
-        return whole, whole, 2 * whole
-    partials = max(index.bit_count() for index in range(own)) * whole
-    # Leaving autograd: the gradients and the flat copy. Exchanged: a copy of the partials, and what comes from others.
-    subtrees = _subtrees(recipe, ranks=ranks)
-    received = ranks * subtrees * whole // ranks if ranks > 1 else 0
-    exchange = 2 * subtrees * whole + received - partials
-    return whole, partials, max(2 * whole, exchange)
-
-
-def _fsdp2(recipe: Recipe, *, ranks: int) -> tuple[int, int, int]:
-    """Weights, partials, exchange."""
+def _turned_bytes(recipe: Recipe, *, ranks: int) -> int:
+    """Muon: this rank's directions, copies that are sent and come, its matrices before and after, and the iteration."""
+    if recipe.train.optimizer is not Optimizer.MUON:
+        return 0
     model = recipe.model
-    whole = FP32 * model.parameter_count
-    block = FP32 * _block_parameters(model)
-    rest = whole - model.n_layers * block
-    shard = -(-whole // ranks)
-    if ranks == 1:
-        return whole, _levels(recipe.train.micro_batches) * whole, 2 * whole
-    # The unit that holds the rest stays gathered from forward to backward, with a block and the next.
-    partials = shard if recipe.train.sum is Sum.FAST else _levels(recipe.train.micro_batches) * shard
-    # A unit's gradients, the rows that leave, the rows that come.
-    return shard + rest + 2 * block, partials, 3 * max(rest, block)
-
-
-def _levels(count: int) -> int:
-    """Partial sums that one counter holds at most."""
-    return max(index.bit_count() for index in range(1, count + 1))
-
-
-def _subtrees(recipe: Recipe, *, ranks: int) -> int:
-    """Partial sums that the busiest rank has at the end of a step."""
-    count = recipe.train.micro_batches
-    cuts = [count * rank // ranks for rank in range(ranks + 1)]
-    return max(len(whole_subtrees(*cut)) for cut in pairwise(cuts))
-
-
-def _block_parameters(model: ModelConfig) -> int:
-    norms = 2 * model.dim + (2 * model.head_dim if model.is_qk_normed else 0)
-    return _muon_parameters(model) // model.n_layers + norms
-
-
-def _muon_parameters(model: ModelConfig) -> int:
-    attention = 2 * model.dim * model.dim + 2 * model.dim * model.kv_dim
-    return model.n_layers * (attention + 3 * model.dim * model.ffn_dim)
+    largest = FP32 * model.dim * max(model.dim, model.ffn_dim)
+    return (3 if ranks == 1 else 6) * -(-FP32 * matrix_parameters(model) // ranks) + 4 * largest
 
 
 def _block_bytes_per_token(recipe: Recipe, *, seq_len: int) -> int:
     """What autograd keeps of a block.
 
-    Two norms keep input, normed input and output; attention its queries and what goes into wo, keys and values;
-    the feed-forward the two products, silu's result and the gated product.
+    Two norms keep input and normed input in fp32, and their output; attention its queries and what goes into wo, keys
+    and values; the feed-forward the two products, silu's result and the gated product. All but the first are of the
+    products' type.
     """
     model = recipe.model
-    wide = 8 * model.dim + 2 * model.kv_dim + 4 * model.ffn_dim
-    wide += 2 * (model.dim + model.kv_dim) if model.is_qk_normed else 0
-    if recipe.profile.attention is Attention.EXPLICIT:
+    size = BF16 if recipe.profile.compute is Compute.BF16 else FP32
+    stream, wide = FP32 * 4 * model.dim, 4 * model.dim + 2 * model.kv_dim + 4 * model.ffn_dim
+    stream += FP32 * 2 * (model.dim + model.kv_dim) if model.is_qk_normed else 0
+    if recipe.profile.attention is not Attention.SDPA:
         # The shares, and one byte a pair of positions for the mask.
-        return FP32 * (wide + model.n_heads * seq_len) + seq_len
+        return stream + size * (wide + model.n_heads * seq_len) + seq_len
     # The fused kernel keeps its output, and keys and values repeated for every query head.
-    return FP32 * (wide + 3 * model.dim)
+    return stream + size * (wide + 3 * model.dim)

@@ -19,6 +19,8 @@ from train.runtime import World
 
 # A block's float64 work stays in the cache, and 2^15 integers below 2^38 add up to at most 2^53, exactly.
 BLOCK_ELEMENTS = 1 << 15
+# On a GPU, where a block costs a few kernels whatever its size, and sums are of integers.
+GPU_BLOCK_ELEMENTS = 1 << 22
 LIMB_BITS = 38
 SUM_BITS = 62
 SMALLEST_EXPONENT = -149
@@ -81,12 +83,27 @@ def square_limbs(gradients: Sequence[Tensor], *, scale: Scale, is_fused: bool = 
     if is_fused:
         limbs = [fused_square_limbs(gradient, factor=factor, upscale=upscale) for gradient in gradients]
         return sum(high for high, _ in limbs), sum(low for _, low in limbs)
+    if any(gradient.is_cuda for gradient in gradients):
+        return integer_limbs(gradients, factor=factor, upscale=upscale)
     for gradient in gradients:
         for start in range(0, gradient.numel(), BLOCK_ELEMENTS):
             square = gradient[start : start + BLOCK_ELEMENTS].double().square_().mul_(factor)
             whole = square.floor()
             high += int(whole.sum())
             low += int(square.sub_(whole).mul_(upscale).floor_().sum())
+    return high, low
+
+
+def integer_limbs(gradients: Sequence[Tensor], *, factor: float, upscale: float) -> tuple[int, int]:
+    """The same integers as `square_limbs`, added on the gradients' device, which is waited for once."""
+    sums: list[Tensor] = []
+    for gradient in gradients:
+        for start in range(0, gradient.numel(), GPU_BLOCK_ELEMENTS):
+            square = gradient[start : start + GPU_BLOCK_ELEMENTS].double().square_().mul_(factor)
+            whole = square.floor()
+            rest = square.sub_(whole).mul_(upscale).floor_()
+            sums.append(torch.stack([whole.long().sum(), rest.long().sum()]))
+    high, low = torch.stack(sums).sum(0).tolist() if sums else (0, 0)
     return high, low
 
 

@@ -19,7 +19,7 @@ from train.owners import Owners
 from train.placed import Segment
 from train.schedule import bias_correction
 
-# Small enough that the operations on a block find it in the cache.
+# Small enough that the operations on a block find it in the cache; a GPU gets a segment whole.
 BLOCK_ELEMENTS = 1 << 15
 
 
@@ -88,8 +88,9 @@ def adamw(segment: Segment, gradient: Tensor, rule: Rule) -> None:
     if rule.is_fused:
         _adamw_fused(segment, gradient, rule)
         return
-    for start in range(0, gradient.numel(), BLOCK_ELEMENTS):
-        at = slice(start, start + BLOCK_ELEMENTS)
+    block = max(1, gradient.numel()) if gradient.is_cuda else BLOCK_ELEMENTS
+    for start in range(0, gradient.numel(), block):
+        at = slice(start, start + block)
         _adamw_block(segment, gradient[at] * rule.scale, rule, at=at)
 
 

@@ -1,7 +1,8 @@
 """A run that goes on from another run's checkpoint, `train.start`, with its weights, moments, step and spike state.
 
 The steps go on at the parent's step + 1 in the same data order, so to decay a constant run from step s on gives the
-bits of the whole run with that decay. The first line of the ledger names the parent's step, ledger head and state root.
+bits of the whole run with that decay. The first line of the ledger names the parent's step, ledger head and state root,
+and of which files it was made if it was imported (imported.py).
 """
 
 from pathlib import Path
@@ -36,7 +37,8 @@ def check_parent(parent: Checkpoint, recipe: Recipe) -> dict[str, Any]:
             f"{parent.folder} was made with another optimizer than {recipe.train.optimizer.value}: it keeps other "
             "moments; set train.optimizer as the parent had it"
         )
-    return {"step": position.step, "ledger_head": position.ledger_head, "state_root": position.state_root}
+    named = {"step": position.step, "ledger_head": position.ledger_head, "state_root": position.state_root}
+    return {**named, "imported": parent.imported} if parent.imported else named
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:

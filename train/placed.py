@@ -86,6 +86,9 @@ class Placed(Protocol):
     def refresh(self) -> None:
         """Bring the segments' weights to where the next forward needs them."""
 
+    def settle(self) -> None:
+        """Put away what forwards have left that no backward followed."""
+
     def spans(self, rank: int) -> list[Span]:
         """What a rank's segments cover, in their order."""
 
@@ -124,7 +127,7 @@ def gradient_root(gradients: Mapping[str, Tensor]) -> str:
 
 def content_root(tensor: Tensor) -> bytes:
     """Merkle root over a tensor's bytes."""
-    return chunk_root(tensor.numpy().data)
+    return chunk_root(tensor.cpu().numpy().data)
 
 
 def cut(spans: Sequence[Span], start: int, stop: int) -> list[Span]:

@@ -1,29 +1,30 @@
 """Verb plan: what a recipe costs before anything is started: parameters, operations, memory, communication.
 
-Free of torch. Exit code 64 if the ranks do not fit into the machine's memory.
+Free of torch. Exit code 64 if the ranks of a node do not fit into its memory.
 """
 
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from core.cli import recipe_and_overrides
 from core.errors import ConfigError
-from train.memory import PROCESS_BYTES, activation_bytes, memory, sent_bytes
-from train.recipe import Recipe, read_recipe, window_tokens
+from train.held import Cluster
+from train.machine import available_bytes
+from train.memory import PROCESS_BYTES, activation_bytes, memory
+from train.recipe import Recipe, heldout_tokens, read_recipe, window_tokens
+from train.traffic import sent
 
 USAGE = "python -m train plan"
 JSON = "--json"
-OPTIONS = ("--ranks", "--memory-gb")
-MEMINFO = Path("/proc/meminfo")
+OPTIONS = ("--ranks", "--node-ranks", "--memory-gb")
 GB = 1_000_000_000
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`RECIPE [--ranks N] [--memory-gb G] [--json] [key=value ...]`. Raises ConfigError if it does not fit."""
+    """`RECIPE [--ranks N] [--node-ranks K] [--memory-gb G] [--json] [key=value ...]`. Raises ConfigError if too big."""
     values: dict[str, str] = {}
     rest: list[str] = []
     iterator = iter(arguments)
@@ -40,53 +41,59 @@ def main(arguments: Sequence[str]) -> None:
             f"--ranks is {ranks}, but a step has only train.micro_batches = {recipe.train.micro_batches}; plan with at "
             "most that many"
         )
-    planned = plan(recipe, ranks=ranks, seq_len=window_tokens(name, overrides, recipe=recipe))
+    inside = int(_number(values, "--node-ranks", default=recipe.train.node_ranks or ranks))
+    if ranks % inside:
+        raise ConfigError(f"--ranks is {ranks}, --node-ranks {inside}; give nodes of the same size")
+    planned = plan(
+        recipe,
+        cluster=Cluster(ranks=ranks, node_ranks=inside),
+        seq_len=window_tokens(name, overrides, recipe=recipe),
+        evaluated_tokens=heldout_tokens(name, overrides, recipe=recipe),
+    )
     sys.stdout.write(json.dumps(planned) + "\n" if JSON in arguments else _as_lines(planned))
     has = int(_number(values, "--memory-gb", default=available_bytes() / GB) * GB)
     check_fit(planned, has=has)
 
 
-def plan(recipe: Recipe, *, ranks: int, seq_len: int) -> dict[str, Any]:
-    """All numbers by name; bytes are of the busiest rank, and `bytes_of_all_ranks` has the processes in it."""
+def plan(recipe: Recipe, *, cluster: Cluster, seq_len: int, evaluated_tokens: int = 0) -> dict[str, Any]:
+    """All numbers by name; bytes are of the busiest rank, and `bytes_of_node` has the processes in it.
+
+    An evaluation, of `evaluated_tokens` at most, is a forward, a third of a step's operations, and holds less than one.
+    """
     model, train = recipe.model, recipe.train
-    held = memory(recipe, ranks=ranks, seq_len=seq_len, is_recomputed=train.is_recomputed)
+    held, traffic = memory(recipe, cluster=cluster, seq_len=seq_len), sent(recipe, cluster=cluster)
     tokens = train.micro_batches * train.micro_batch * seq_len
+    evaluations = sum(train.is_evaluated(step) for step in range(1, train.steps + 1))
     return {
         "placement": train.placement.value,
-        "ranks": ranks,
+        "ranks": cluster.ranks,
+        "node_ranks": cluster.node_ranks,
         "seq_len": seq_len,
         "parameters": model.parameter_count,
         "flops_per_token": model.flops_per_token(seq_len),
         "tokens_per_step": tokens,
         "flops_of_run": model.flops_per_token(seq_len) * tokens * train.steps,
+        "flops_of_evaluations": model.flops_per_token(seq_len) // 3 * evaluated_tokens * evaluations,
         "bytes_per_rank": {
-            **{part.name: getattr(held, part.name) for part in fields(held) if part.name != "placement"},
+            **{part.name: getattr(held, part.name) for part in fields(held)},
             "total": held.total,
             "process": PROCESS_BYTES,
         },
         "activation_bytes_recomputed": activation_bytes(recipe, seq_len=seq_len, is_recomputed=True),
-        "sent_bytes_per_step": sent_bytes(recipe, ranks=ranks),
-        "bytes_of_all_ranks": ranks * (held.total + PROCESS_BYTES),
+        "sent_bytes_per_step": traffic.total,
+        "sent_bytes_inside_node": traffic.inside,
+        "bytes_of_node": cluster.node_ranks * (held.total + PROCESS_BYTES),
     }
 
 
 def check_fit(planned: dict[str, Any], *, has: int) -> None:
-    """Raise ConfigError if the ranks need more bytes than the machine has."""
-    needed = planned["bytes_of_all_ranks"]
+    """Raise ConfigError if the ranks of a node need more bytes than it has."""
+    needed = planned["bytes_of_node"]
     if needed > has:
         raise ConfigError(
-            f"{planned['ranks']} ranks need {needed / GB:.1f} GB at their peak, and there are {has / GB:.1f} GB; lower "
-            "train.micro_batch, take train.placement=fsdp2 over more machines, or a smaller model"
+            f"{planned['node_ranks']} ranks need {needed / GB:.1f} GB at their peak, and there are {has / GB:.1f} GB; "
+            "lower train.micro_batch, take train.placement=fsdp2 over more machines, or a smaller model"
         )
-
-
-def available_bytes() -> int:
-    """What the kernel could give to new processes without swapping."""
-    for line in MEMINFO.read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    raise ConfigError(f"{MEMINFO} does not tell the available memory; give --memory-gb")
 
 
 def _number(values: dict[str, str], option: str, *, default: float) -> float:
@@ -95,9 +102,9 @@ def _number(values: dict[str, str], option: str, *, default: float) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not number > 0 or (option == "--ranks" and number != int(number)):
+    if not number > 0 or (option.endswith("ranks") and number != int(number)):
         raise ConfigError(
-            f"{option} is {text!r}; give {'a whole number' if option == '--ranks' else 'a number'} above 0"
+            f"{option} is {text!r}; give {'a whole number' if option.endswith('ranks') else 'a number'} above 0"
         )
     return number
 

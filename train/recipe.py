@@ -55,3 +55,21 @@ def window_tokens(name: str, overrides: Sequence[str], *, recipe: Recipe) -> int
     """Tokens of a window: what the recipe packs, or else the longest that the model takes."""
     packed = resolve(name, overrides).get("pack", {}).get("seq_len")
     return int(packed) if packed else recipe.model.max_seq_len
+
+
+def heldout_tokens(name: str, overrides: Sequence[str], *, recipe: Recipe) -> int:
+    """Tokens that an evaluation measures, at most; 0 if there is none.
+
+    Raises ConfigError if the recipe evaluates and packs nothing for it.
+    """
+    whole = resolve(name, overrides)
+    pack = whole.get("pack")
+    if not recipe.train.eval_every_steps or pack is None:
+        return 0
+    of_source = int(pack.get("heldout_tokens", 0))
+    if not of_source:
+        raise ConfigError(
+            f"train.eval_every_steps is {recipe.train.eval_every_steps}, but pack.heldout_tokens is 0; give the tokens "
+            "of each source to measure, or leave train.eval_every_steps at 0"
+        )
+    return of_source * max(1, len(whole.get("sources", {}).get("items", [])))

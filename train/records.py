@@ -103,7 +103,7 @@ class Records:
             self._scrubber = Scrubber(self._checkpoints, pause_s=self._config.scrub_every_s)
         if start.step:
             return start.step, self._checkpoints / folder_name(start.step)
-        return first, self._config.start.checkpoint if first else None
+        return first, self._config.start.checkpoint if self._parent else None
 
     def hold_room(self, layouts: Mapping[str, Layout]) -> None:
         """Take the room for the next checkpoint."""
@@ -121,7 +121,7 @@ class Records:
             self._measured = measured if is_saved else self._measured
         else:
             self._append(line)
-        self._progress.advance(note=f"loss {float.fromhex(line['loss']):.4f}")
+        self._progress.advance(note=_note(line))
 
     def open_aside(self, step: int) -> Path:
         """The folder to write a checkpoint in, with its files allocated. Raises RetryError if the disk is full."""
@@ -288,3 +288,9 @@ class Records:
             found = list_checkpoints(self._checkpoints)
             for step in superfluous(sorted(found), is_kept=self._config.is_kept, newest=newest):
                 remove(found[step])
+
+
+def _note(line: Line) -> str:
+    """What the bar says of a step."""
+    heldout = f", held out {float.fromhex(line['eval']['loss']):.4f}" if "eval" in line else ""
+    return f"loss {float.fromhex(line['loss']):.4f}{heldout}"

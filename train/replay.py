@@ -16,7 +16,7 @@ from core.hashing import canonical_json
 from core.profile import apply
 from core.progress import Progress
 from train.recipe import Recipe, read_recipe
-from train.run import DEVICE, tell_idle
+from train.run import tell_idle
 from train.starter import take_seat
 
 USAGE = "python -m train replay"
@@ -69,7 +69,7 @@ def replay(recipe: Recipe, segment: Segment) -> None:
 
     Raises DataError if the checkpoint or the tokens are damaged, ConfigError if there is nothing to replay.
     """
-    from train.loop import Return, open_loader, prepare, steps
+    from train.loop import Return, open_heldout, open_loader, prepare, steps
     from train.parent import check_parent
     from train.runtime import open_world
     from train.saver import Saver
@@ -83,14 +83,15 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     first = open_checkpoint(segment.checkpoint).position.step if segment.checkpoint else 0
     if first >= segment.until:
         raise ConfigError(f"the checkpoint is of step {first}, --until is {segment.until}; give a later step")
-    config = recipe.train
+    config, device = recipe.train, recipe.profile.device.value
     seat = take_seat(config)
     if seat.is_idle:
         tell_idle(seat)
         return
-    with open_world(seat, device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
+    with open_world(seat, device=device, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         loader = open_loader(recipe, segment.pack)
-        job = prepare(recipe, world=world, loader=loader, checkpoint=segment.checkpoint)
+        heldout = open_heldout(recipe, segment.pack, loader=loader)
+        job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=segment.checkpoint)
         saver = Saver(job.placed, world, committer=None)
         last = config.decided_at(segment.until)
         progress = Progress("replay", total=last, unit="steps", done=first)

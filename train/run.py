@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from train.runtime import World
 
 STAGE = "train"
-DEVICE = "cpu"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,12 +29,12 @@ def main(arguments: Sequence[str]) -> None:
     apply(recipe.profile)
     from train.runtime import open_world  # imports torch, which must find the profile's environment
 
-    config = recipe.train
+    config, device = recipe.train, recipe.profile.device.value
     seat = take_seat(config)
     if seat.is_idle:
         tell_idle(seat)
         return
-    with open_world(seat, device=DEVICE, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
+    with open_world(seat, device=device, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         if world.is_first:
             _lead(wanted, recipe=recipe, world=world, pack=pack.folder)
         else:

@@ -7,6 +7,7 @@ torch 2.13's elastic agent cannot restart a group (its workers read the addresse
 processes starts a new torchrun instead, and the run goes on from its last checkpoint.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
 from core.errors import RetryError
+from core.gpu import failed
 from train.starter import Seat
 
 # The backend of each kind of device. nccl has not been exercised: no machine with a GPU has run this yet.
@@ -28,7 +30,8 @@ FIRST = 0
 class World:
     """All ranks of a run, or those of `group`, seen from one of them.
 
-    Every method but the properties is called by all its ranks together.
+    Every method but the properties is called by all its ranks together. `device` is cpu or cuda, which then is the GPU
+    that this rank has taken; what is sent from elsewhere is moved there first, since nccl sends nothing else.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class World:
         """The largest of the ranks' integers."""
         if self.size == 1:
             return value
-        box = torch.tensor(value, dtype=torch.int64)
+        box = torch.tensor(value, dtype=torch.int64, device=self.device)
         dist.all_reduce(box, op=dist.ReduceOp.MAX, group=self._group)
         return int(box)
 
@@ -80,7 +83,10 @@ class World:
         """Replace an integer tensor by its sum over ranks."""
         assert not values.is_floating_point()
         if self.size > 1:
-            dist.all_reduce(values, group=self._group)
+            here = values.to(self.device)
+            dist.all_reduce(here, group=self._group)
+            if here is not values:
+                values.copy_(here)
 
     def add_floats(self, values: Tensor) -> None:
         """Replace a tensor by its sum over ranks, in an order that the backend chooses."""
@@ -91,8 +97,8 @@ class World:
         """Send `sent[r]` consecutive values to rank r; returns what came, in the order of ranks, `received[r]` each."""
         if self.size == 1:
             return send
-        output = torch.empty(sum(received), dtype=send.dtype)
-        dist.all_to_all_single(output, send, list(received), list(sent), group=self._group)
+        output = torch.empty(sum(received), dtype=send.dtype, device=self.device)
+        dist.all_to_all_single(output, send.to(self.device), list(received), list(sent), group=self._group)
         return output
 
     def gather_into(self, whole: Tensor, part: Tensor, *, counts: Sequence[int]) -> None:
@@ -110,12 +116,13 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
     Raises RetryError when a peer is lost or does not answer within `timeout_s`.
     """
     rank, size = seat.rank, seat.world_size
+    taken = take_gpu(int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else None
     try:
         if size > 1:
             timeout = timedelta(seconds=timeout_s)
-            dist.init_process_group(BACKENDS[device], timeout=timeout, rank=rank, world_size=size)
+            dist.init_process_group(BACKENDS[device], timeout=timeout, rank=rank, world_size=size, device_id=taken)
         elif is_grouped:
-            dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1)
+            dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1, device_id=taken)
         yield World(rank=rank, size=size, device=device, node_ranks=seat.node_ranks)
         # Only after success: a rank that fails says why first (core.cli), and its peers see it go when it has ended.
         if dist.is_initialized():
@@ -125,6 +132,21 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
             raise
         reason = str(error).splitlines()[0][:200]
         raise RetryError(f"rank {rank} of {size} lost a peer ({reason}); start the run again") from error
+
+
+def take_gpu(local_rank: int) -> torch.device:
+    """Make a GPU this process's own: the only one it sees, else that of its place among the ranks of its node.
+
+    Raises ConfigError if there are fewer. Not exercised here.
+    """
+    count = torch.cuda.device_count()
+    if count != 1 and local_rank >= count:
+        raise failed(
+            "torch.device", f"rank {local_rank} of this node has no GPU, torch sees {count}; start fewer ranks"
+        )
+    device = torch.device("cuda", 0 if count == 1 else local_rank)
+    torch.cuda.set_device(device)
+    return device
 
 
 def is_peer_failure(error: RuntimeError) -> bool:

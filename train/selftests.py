@@ -20,7 +20,7 @@ from torch import Tensor
 from core.errors import ConfigError
 from train.config import Optimizer
 from train.groups import MOMENTS, Group
-from train.norm import Scale, largest_exponent, square_limbs
+from train.norm import LIMB_BITS, Scale, largest_exponent, square_limbs
 from train.optim import Rule, adamw, follow_momentum, rule_of
 from train.placed import Segment, Span
 from train.recipe import Recipe
@@ -41,6 +41,7 @@ class Kernel:
     """Something that is computed, with operands to compute it on.
 
     is_sliced    it takes flat operands of one length, any slice of which it could be given
+    is_summed    what it gives of pieces is added to be held against the whole, not put behind each other
     is_required  the recipe's runs compute it
     """
 
@@ -48,6 +49,7 @@ class Kernel:
     operands: list[Tensor]
     run: Run
     is_sliced: bool = False
+    is_summed: bool = False
     is_required: bool = True
 
 
@@ -111,6 +113,7 @@ def control_findings(device: str = "cpu") -> list[Finding]:
     found = []
     for kernel, check, holds in (
         (fused_adamw(device), "slices", keeps_slices),
+        (float_norm(device), "slices", keeps_slices),
         (layer_norm(device), "threads", keeps_threads),
     ):
         varies = not holds(kernel)
@@ -121,8 +124,9 @@ def control_findings(device: str = "cpu") -> list[Finding]:
 
 def check_at_start(recipe: Recipe) -> None:
     """The cheap checks: milliseconds. Raises ConfigError naming the first that fails."""
-    rules = [kernel for kernel in optimizer_kernels(recipe, elements=ELEMENTS_AT_START) if kernel.is_required][:-1]
-    kernels = [*rules, _product(ELEMENTS_AT_START // 8)]
+    device = recipe.profile.device.value
+    tried = optimizer_kernels(recipe, elements=ELEMENTS_AT_START, device=device)
+    kernels = [*(kernel for kernel in tried if kernel.is_required), _product(ELEMENTS_AT_START // 8, device)]
     for kernel in kernels:
         for finding in (
             *(
@@ -157,11 +161,10 @@ def optimizer_kernels(recipe: Recipe, *, elements: int = ELEMENTS, device: str =
         turned = follow_momentum(_segment(gradient, [momentum], Optimizer.MUON), gradient, rule)
         return [turned, momentum]
 
-    scale = Scale(largest_exponent(gradient), 38)
+    scale = Scale(largest_exponent(gradient), LIMB_BITS)
 
     def squares(operands: Sequence[Tensor]) -> list[Tensor]:
-        # A value's own limbs: the sums of slices are sums of these, and sums of integers have no order.
-        return [torch.tensor([square_limbs([one.view(1)], scale=scale) for one in operands[0].unbind()]).reshape(-1, 2)]
+        return [torch.tensor(square_limbs(operands, scale=scale, is_fused=recipe.profile.is_update_fused))]
 
     return [
         Kernel(name="optimizer AdamW", operands=[weights, gradient, first, second], run=adamw_rule, is_sliced=True),
@@ -172,7 +175,7 @@ def optimizer_kernels(recipe: Recipe, *, elements: int = ELEMENTS, device: str =
             is_sliced=True,
             is_required=muon,
         ),
-        Kernel(name="gradient norm", operands=[gradient[:67]], run=squares, is_sliced=True),
+        Kernel(name="gradient norm", operands=[gradient], run=squares, is_sliced=True, is_summed=True),
     ]
 
 
@@ -189,6 +192,17 @@ def fused_adamw(device: str = "cpu") -> Kernel:
 
     operands = [values(ELEMENTS, seed=0, device=device) * 0.02, values(ELEMENTS, seed=1, device=device)]
     return Kernel(name="torch's fused AdamW", operands=operands, run=run, is_sliced=True)
+
+
+def float_norm(device: str = "cpu") -> Kernel:
+    """A sum of squares in fp32, as torch's norms take it: its bits depend on how the values were cut."""
+    return Kernel(
+        name="a sum of squares in fp32",
+        operands=[values(ELEMENTS, seed=0, device=device)],
+        run=lambda operands: [operands[0].square().sum().view(1)],
+        is_sliced=True,
+        is_summed=True,
+    )
 
 
 def layer_norm(device: str = "cpu") -> Kernel:
@@ -208,8 +222,8 @@ def layer_norm(device: str = "cpu") -> Kernel:
     return Kernel(name="torch's layer_norm, weight's gradient", operands=operands, run=run)
 
 
-def _product(size: int) -> Kernel:
-    operands = [values(size, size, seed=0), values(size, size, seed=1)]
+def _product(size: int, device: str) -> Kernel:
+    operands = [values(size, size, seed=seed, device=device) for seed in (0, 1)]
     return Kernel(name=f"product {size} x {size}", operands=operands, run=lambda pair: [pair[0] @ pair[1]])
 
 
@@ -238,6 +252,8 @@ def _in_pieces(kernel: Kernel, count: int) -> list[Tensor]:
         kernel.run([operand[start:stop] for operand in kernel.operands])
         for start, stop in pairwise([0, *sorted(inner), length])
     ]
+    if kernel.is_summed:
+        return [torch.stack(parts).sum(0) for parts in zip(*pieces, strict=True)]
     return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
 
 

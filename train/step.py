@@ -11,6 +11,7 @@ import torch
 
 from core.errors import DeterministicError
 from core.merkle import leaf_hash, merkle_root
+from data.heldout import Heldout
 from data.loader import Loader
 from model.transformer import next_token_loss
 from train.canonical import tree_sum
@@ -42,6 +43,7 @@ class Job:
     owners: Owners
     watch: Watch
     parameter_count: int
+    heldout: Heldout | None = None
 
     def data_step(self, step: int) -> int:
         """The step of the data order that a step takes: further on if data were skipped."""
@@ -100,12 +102,15 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
     is_digested = job.config.is_digested(step)
     results = torch.zeros(job.config.micro_batches, 5, dtype=torch.int64)
     for micro_step in job.placed.micro_steps:
-        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index))
+        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
         loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
         root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
         if not micro_step.is_dummy:
             packed = RESULT.pack(float(loss.told.detach()), bytes.fromhex(root) if root else NO_ROOT)
             results[micro_step.index] = torch.tensor(WORDS.unpack(packed))
+    if job.world.device == "cuda":
+        # fully_shard exchanges gradients on streams of its own.
+        torch.cuda.synchronize()
     # Every row is zero on all ranks but one: the sum only moves it.
     job.world.add_integers(results)
     unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in results.tolist()]

@@ -4,7 +4,8 @@ A checkpoint is a folder `step-000240` with
 
     model.safetensors       weights by the model's names, whole, fp32
     optimizer.safetensors   the optimizer's moments, as exp_avg.NAME (groups.py names them)
-    state.json              step, tokens, ledger head, state root, identity; what the spike policy measured, if it is on
+    state.json              step, tokens, ledger head, state root, identity; what the spike policy measured; of which
+                            files, if it was imported (imported.py)
     manifest.json           the same, size and SHA-256 of the three files, and the hash of every chunk of every tensor
 
 It is the same to the last byte whatever the placement and the number of ranks. It is written as
@@ -53,6 +54,7 @@ class Checkpoint:
     position: Position
     measured: Measured
     weights_sha256: str
+    imported: Mapping[str, Any] | None = None
 
 
 def layouts_of(shapes: Mapping[str, Sequence[int]]) -> dict[str, Layout]:
@@ -89,10 +91,12 @@ def commit(
     measured: Measured | None,
     witness: Path,
     generation: int,
+    imported: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Commit a folder that holds all tensors. Raises RetryError if a newer generation has taken over the run."""
     policy = {"spikes": measured.plain()} if measured else {}
-    (aside / STATE).write_bytes(canonical_json({**asdict(position), **policy}))
+    origin = {"imported": imported} if imported else {}
+    (aside / STATE).write_bytes(canonical_json({**asdict(position), **policy, **origin}))
     files = [_entry(aside / name) for name in (MODEL, OPTIMIZER, STATE)]
     manifest = {
         "format": FORMAT,
@@ -112,7 +116,11 @@ def commit(
     final = aside.with_name(folder_name(position.step))
     commit_folder(aside, final)
     return Checkpoint(
-        folder=final, position=position, measured=measured or Measured(), weights_sha256=files[0]["sha256"]
+        folder=final,
+        position=position,
+        measured=measured or Measured(),
+        weights_sha256=files[0]["sha256"],
+        imported=imported,
     )
 
 
@@ -133,11 +141,16 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             )
     state = json.loads((folder / STATE).read_bytes())
     measured = Measured.of(state.pop("spikes")) if "spikes" in state else Measured()
+    imported = state.pop("imported", None)
     position = Position(**state)
     if position.step != manifest["step"] or folder_name(position.step) != folder.name:
         raise DataError(f"checkpoint {folder} holds step {position.step}; it was renamed or edited")
     return Checkpoint(
-        folder=folder, position=position, measured=measured, weights_sha256=manifest["files"][0]["sha256"]
+        folder=folder,
+        position=position,
+        measured=measured,
+        weights_sha256=manifest["files"][0]["sha256"],
+        imported=imported,
     )
 
 

@@ -6,6 +6,7 @@ gathered (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1; the sum is ours).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -36,6 +37,10 @@ class Zero1:
         flat = dict(zip(self._names, self._weights.split_with_sizes(sizes), strict=True))
         for name, parameter in model.named_parameters():
             parameter.data = flat[name].view(parameter.shape)
+        self._gradient, self._taken = torch.empty(0), 0
+        for name, parameter, size in zip(self._names, self._parameters, sizes, strict=True):
+            start = flat[name].storage_offset()
+            parameter.register_post_accumulate_grad_hook(partial(self._take, part=slice(start, start + size)))
         self._whole = [Span(name, 0, size) for name, size in zip(self._names, sizes, strict=True)]
         self._slices = contiguous_ranges(self._weights.numel(), world.size)
         self._sum = SliceSum(
@@ -52,13 +57,20 @@ class Zero1:
 
     def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
         """See Placed."""
+        self._gradient, self._taken = torch.empty_like(self._weights), 0
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [cast(Tensor, parameter.grad).reshape(-1) for parameter in self._parameters]
-        for parameter in self._parameters:
-            parameter.grad = None
-        root = gradient_root(dict(zip(self._names, gradients, strict=True))) if is_digested else None
-        self._sum.push(micro_step.index, torch.cat(gradients))
+        assert self._taken == len(self._parameters)
+        gradient, self._gradient = self._gradient, torch.empty(0)
+        parts = gradient.split_with_sizes([span.count for span in self._whole])
+        root = gradient_root(dict(zip(self._names, parts, strict=True))) if is_digested else None
+        self._sum.push(micro_step.index, gradient)
         return root
+
+    def _take(self, parameter: Tensor, *, part: slice) -> None:
+        """Move a gradient to its place as soon as it is whole: all of them would be another model in memory."""
+        self._gradient[part] = cast(Tensor, parameter.grad).reshape(-1)
+        parameter.grad = None
+        self._taken += 1
 
     def reduce(self) -> list[Tensor]:
         """See Placed."""
@@ -75,6 +87,9 @@ class Zero1:
     def refresh(self) -> None:
         """See Placed."""
         self.sharers.gather_into(self._weights, self._own, counts=[stop - start for start, stop in self._slices])
+
+    def settle(self) -> None:
+        """Nothing to do."""
 
 
 class SliceSum:

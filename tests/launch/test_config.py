@@ -22,6 +22,7 @@ def test_nothing_of_it_is_identity() -> None:
         ({"kill_at_step": -1}, "launch.kill_at_step is -1"),
         ({"kill_at_step": 5}, "launch.kill_rank -1 is none of the 1 ranks"),
         ({"ranks": 2, "kill_rank": 2, "kill_at_step": 5}, "launch.kill_rank 2 is none of the 2 ranks"),
+        ({"allocator": "tcmalloc"}, "launch.allocator is tcmalloc; give off, auto, or the whole path"),
         ({"srun_options": ["--nodes=2"]}, "but launch.starter is torchrun"),
         ({"starter": Starter.SRUN, "kill_rank": 0, "kill_at_step": 5}, "srun's may be elsewhere"),
     ],

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.profile import Attention as Kernel
-from model.attention import attend_explicit, attend_sdpa, visibility
+from core.profile import Compute
+from model.attention import LEAST_ROWS, attend_blocked, attend_explicit, attend_sdpa, visibility
 from model.config import ModelConfig
 from model.init import initialize
 from model.transformer import Cache, Transformer
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-KERNELS = pytest.mark.parametrize("attend", [attend_explicit, attend_sdpa])
+KERNELS = pytest.mark.parametrize("attend", [attend_explicit, attend_blocked, attend_sdpa])
 
 
 def model_of(config: ModelConfig, kernel: Kernel = Kernel.EXPLICIT) -> Transformer:
@@ -51,6 +52,16 @@ def test_a_document_is_not_seen_by_the_next(attend: Attend) -> None:
     torch.testing.assert_close(y_BHTK[:, :, 2:], alone, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("new", "seen"), [(LEAST_ROWS + 3, 0), (4 * LEAST_ROWS + 8, 0), (LEAST_ROWS + 3, 5)])
+def test_blocks_of_queries_see_what_all_queries_see(new: int, seen: int) -> None:
+    q_BHTK, k_BGTK, v_BGTK = noise(2, 4, new, 4), noise(2, 2, seen + new, 4), noise(2, 2, seen + new, 4)
+    document_BT = torch.stack([torch.arange(new) // 50, torch.arange(new) // 200])
+    is_visible = visibility(None if seen else document_BT, new=new, seen=seen)
+    blocked = attend_blocked(q_BHTK, k_BGTK, v_BGTK, is_visible)
+    # Sums of fp32 products of size 1 whose left-out terms are zeros.
+    torch.testing.assert_close(blocked, attend_explicit(q_BHTK, k_BGTK, v_BGTK, is_visible), rtol=0, atol=1e-6)
+
+
 def test_query_heads_share_key_value_heads_in_order() -> None:
     q_BHTK, k_BGTK, v_BGTK = noise(2, 6, 3, 4), noise(2, 2, 3, 4), noise(2, 2, 3, 4)
     is_visible = visibility(None, new=3, seen=0)
@@ -62,14 +73,43 @@ def test_query_heads_share_key_value_heads_in_order() -> None:
     torch.testing.assert_close(shared, attend_sdpa(q_BHTK, k_BGTK, v_BGTK, is_visible), rtol=0, atol=1e-6)
 
 
-@torch.inference_mode()
-def test_another_document_before_changes_no_logit(config: ModelConfig) -> None:
-    model = model_of(config)
-    document_BT = torch.tensor([[1, 1, 1, 2, 2, 2]])
-    tokens_BT = torch.tensor([[1, 7, 8, 1, 9, 10]])
-    other_BT = torch.tensor([[1, 70, 80, 1, 9, 10]])
-    assert torch.equal(model(tokens_BT, document_BT)[:, 3:], model(other_BT, document_BT)[:, 3:])
-    assert not torch.equal(model(tokens_BT)[:, 3:], model(other_BT)[:, 3:])
+DOCUMENT_BT = torch.tensor([[1, 1, 1, 2, 2, 2]])
+TOKENS_BT = torch.tensor([[1, 7, 8, 1, 9, 10]])
+OTHER_BT = torch.tensor([[1, 70, 80, 1, 9, 10]])
+SECOND = slice(3, None)
+
+
+def logits_and_gradients(
+    model: Transformer, tokens_BT: Tensor, document_BT: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits of the second document, and the gradients of a loss over it alone."""
+    model.zero_grad()
+    logits_BTV = model(tokens_BT, document_BT)[:, SECOND]
+    logits_BTV.logsumexp(-1).sum().backward()
+    return logits_BTV.detach(), {
+        name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None
+    }
+
+
+@pytest.mark.parametrize("compute", list(Compute))
+@pytest.mark.parametrize("is_narrow", [False, True])
+@pytest.mark.parametrize("kernel", list(Kernel))
+def test_another_document_before_changes_no_logit_and_no_gradient(
+    config: ModelConfig, kernel: Kernel, compute: Compute, is_narrow: bool
+) -> None:
+    model = Transformer(config, kernel, compute=compute, is_stream_narrow=is_narrow)
+    initialize(model, seed=1, std=0.3)
+    logits, gradients = logits_and_gradients(model, TOKENS_BT, DOCUMENT_BT)
+    other_logits, other_gradients = logits_and_gradients(model, OTHER_BT, DOCUMENT_BT)
+    assert torch.equal(logits, other_logits)
+    assert gradients.keys() == other_gradients.keys() == dict(model.named_parameters()).keys()
+    assert [name for name, gradient in gradients.items() if not torch.equal(gradient, other_gradients[name])] == []
+    # Tokens 7 and 8 stand in the first document only.
+    assert not gradients["embedding.weight"][[7, 8]].any() and gradients["embedding.weight"][[9, 10]].any()
+    # Without documents both leave a trace.
+    logits, gradients = logits_and_gradients(model, TOKENS_BT, None)
+    assert not torch.equal(logits, logits_and_gradients(model, OTHER_BT, None)[0])
+    assert gradients["embedding.weight"][[7, 8]].any(dim=1).all()
 
 
 @torch.inference_mode()

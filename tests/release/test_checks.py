@@ -16,7 +16,7 @@ from tests.release.forgery import LEDGER, edit_json, edit_ledger, flip_bit, make
 
 ALL = {check.name: check for check in CHECKS}
 # The checks that start no process of a stage.
-QUICK = ("integrity", "code", "chain", "ledger", "checkpoints", "weights")
+QUICK = ("integrity", "code", "chain", "ledger", "checkpoints", "weights", "lineage")
 # One file of every role that a bundle has.
 ROLES = {
     "document": "README.md",
@@ -31,6 +31,7 @@ ROLES = {
     "log": LEDGER,
     "environment": "env/requirements.lock",
     "evaluation": "eval/results.json",
+    "lineage": "lineage.json",
 }
 LAST = "checkpoints/step-000012"
 

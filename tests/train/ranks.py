@@ -67,10 +67,11 @@ def run_ranks(
     notes: Path,
     kill: tuple[int, int] | None = None,
     cut: Cut | None = None,
+    deadline_s: float = DEADLINE_S,
 ) -> Ended:
     """Run a verb, once for each of `runs`, on `world_size` ranks.
 
-    `kill` (rank, step) sends SIGKILL to a rank when it has finished a step.
+    `kill` (rank, step) sends SIGKILL to a rank when it has finished a step. After the deadline all are killed.
     """
     notes.mkdir(parents=True, exist_ok=True)
     for old in notes.glob("rank*.json"):
@@ -85,7 +86,7 @@ def run_ranks(
     ]
     for process in processes:
         process.start()
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
         if kill and read_notes(notes, "beat").get(kill[0], {}).get("step", 0) >= kill[1]:
             os.kill(int(processes[kill[0]].pid or 0), signal.SIGKILL)

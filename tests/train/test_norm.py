@@ -15,6 +15,7 @@ from train.norm import (
     SMALLEST_EXPONENT,
     Scale,
     gradient_norm,
+    integer_limbs,
     largest_exponent,
     norm_of_limbs,
     square_limbs,
@@ -56,6 +57,14 @@ def test_floating_point_sums_do_see_the_split() -> None:
     gradient = values()
     seen = {float(torch.stack([piece.norm() for piece in gradient.chunk(parts)]).norm()) for parts in range(1, 9)}
     assert len(seen) > 1
+
+
+def test_the_sums_that_a_gpu_takes_are_the_same_integers() -> None:
+    pieces = [values(), values(5), torch.empty(0)]
+    scale = Scale(largest_exponent(pieces[0]), LIMB_BITS)
+    factor, upscale = math.ldexp(1.0, scale.limb_bits - 2 * scale.exponent), 2.0**scale.limb_bits
+    assert integer_limbs(pieces, factor=factor, upscale=upscale) == square_limbs(pieces, scale=scale)
+    assert integer_limbs([], factor=factor, upscale=upscale) == (0, 0)
 
 
 @pytest.mark.parametrize("extreme", [3.4e38, 1e-45, 1.2e-38])

@@ -14,6 +14,7 @@ from train.cases import kernels_of
 from train.placed import Segment
 from train.recipe import Recipe, read_recipe
 from train.selftests import (
+    Finding,
     Kernel,
     check_at_start,
     control_findings,
@@ -41,7 +42,7 @@ def test_torchs_fused_adamw_is_seen_to_vary_with_slices() -> None:
 
 def test_torchs_layer_norm_is_seen_to_vary_with_threads() -> None:
     assert not keeps_threads(layer_norm())
-    assert [finding.verdict for finding in control_findings()] == ["PASS", "PASS"]
+    assert [finding.verdict for finding in control_findings()] == ["PASS"] * 3
 
 
 def test_a_kernel_that_gives_something_else_each_time_is_seen() -> None:
@@ -73,6 +74,46 @@ def _failures(recipe: Recipe) -> list[str]:
     found = [finding for kernel in kernels_of(recipe, seq_len=32) for finding in findings_of(kernel)]
     assert len(found) > 30
     return [finding.check for finding in found if finding.verdict == "FAIL"]
+
+
+@pytest.fixture(scope="module")
+def native() -> Recipe:
+    return read_recipe("smoke", (*SMALL, "profile=native", "profile.is_compiled=false"))
+
+
+def test_every_kernel_of_a_run_holds_in_profile_native(native: Recipe) -> None:
+    found = {finding.check: finding.verdict for finding in call(_found, native)}
+    assert "FAIL" not in found.values()
+    for name in ("product head, bf16", "attention explicit, bf16", "attention sdpa, bf16"):
+        assert found[f"{name}: repeat"] == "PASS" or name != f"attention {native.profile.attention.value}, bf16"
+    assert native.profile.is_update_fused
+    assert found["optimizer AdamW: slices"] == found["gradient norm: slices"] == "PASS"
+    assert found["micro-batch of one block, as it stands: repeat"] == "PASS"
+
+
+# Slow: the compiler takes minutes on two busy cores.
+@pytest.mark.slow
+def test_a_compiled_micro_batch_repeats_itself(native: Recipe) -> None:
+    compiled = replace(native, profile=replace(native.profile, is_compiled=True))
+    assert call(_repeats, compiled, "micro-batch of one block, compiled")
+
+
+def _repeats(recipe: Recipe, name: str) -> bool:
+    (kernel,) = (one for one in kernels_of(recipe, seq_len=32) if one.name == name)
+    return repeats(kernel)
+
+
+def _found(recipe: Recipe) -> list[Finding]:
+    return [finding for kernel in kernels_of(recipe, seq_len=32) for finding in findings_of(kernel)]
+
+
+def test_a_norm_that_is_added_in_floats_does_not_start(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def floats(gradients: Sequence[Tensor], *, scale: object, is_fused: bool) -> tuple[float, float]:
+        return float(sum(gradient.square().sum() for gradient in gradients)), 0.0
+
+    monkeypatch.setattr(selftests, "square_limbs", floats)
+    with pytest.raises(ConfigError, match="portable cannot be honoured here: gradient norm: slices failed"):
+        check_at_start(recipe)
 
 
 def test_a_run_with_an_optimizer_that_varies_does_not_start(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

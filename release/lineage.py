@@ -1,0 +1,204 @@
+"""The runs that a run comes from: `lineage.json`, and what a bundle holds of its parents below `parents/`.
+
+    parents/<12 digits of the root>/   of a parent's bundle: MANIFEST.jsonl, whose SHA-256 is the parent's root, and of
+                                       the files that it lists those of KEPT
+    parents/start/step-N/              the checkpoint from which the run goes on (train.start), if it is shipped
+
+What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
+A parent is there because the child goes on from its state (`continued`) or takes over its mixture and its shards
+(`data`). Its own lineage.json stands in it, so sources and licences are handed down over any number of generations.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError, DataError
+from core.hashing import canonical_json, hash_file, sha256_hex
+from core.ledger import Line, read_lines
+from release.manifest import NAME, Entry, manifest_root, read_manifest
+from release.weights import state_root as root_of
+
+FORMAT = "wholegrain-lineage-1"
+LINEAGE = "lineage.json"
+PARENTS = "parents"
+START = f"{PARENTS}/start"
+DIGITS = 12
+LEDGER, SOURCES, ORDER = "logs/ledger.jsonl", "data/sources.json", "data/pack/order.json"
+# Files and folders of a parent's bundle that its child holds too.
+KEPT = ("bundle.json", LINEAGE, LEDGER, SOURCES, "data/evidence/", "LICENSE", "LICENSES/")
+CHECKPOINT = ("manifest.json", "state.json", "model.safetensors", "optimizer.safetensors")
+
+Record = dict[str, Any]
+
+
+def start_folder(folder: Path, step: int) -> Path:
+    """Where a bundle holds the checkpoint from which it goes on; a checkpoint's folder has the name of its step."""
+    return folder / START / f"step-{step:06d}"
+
+
+def parent_folder(folder: Path, root: str) -> Path:
+    """Where a bundle holds the parent with this root."""
+    return folder / PARENTS / root[:DIGITS]
+
+
+def check_parent(bundle: Path, root: str) -> None:
+    """Raise ConfigError unless the folder of a parent's bundle is there and has this root."""
+    if not (bundle / NAME).is_file():
+        raise ConfigError(f"release.parents names {bundle}, which holds no {NAME}; give the folder of a bundle")
+    if manifest_root(bundle) != root:
+        raise ConfigError(
+            f"{bundle} has root {manifest_root(bundle)}, release.parents says {root}; name the other bundle, or this "
+            "root"
+        )
+
+
+def copy_parent(bundle: Path, folder: Path, *, root: str) -> None:
+    """Bring what is kept of a parent's bundle into the child's `folder`.
+
+    Raises ConfigError if it is another bundle, DataError naming a file that is not as its manifest says.
+    """
+    check_parent(bundle, root)
+    target = parent_folder(folder, root)
+    for entry in _kept(read_manifest(bundle)):
+        (target / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / entry.path, target / entry.path)
+    shutil.copyfile(bundle / NAME, target / NAME)
+    check_kept(target, root=root)
+
+
+def copy_start(checkpoint: Path, target: Path, *, state_root: str) -> None:
+    """Copy the checkpoint from which a run goes on.
+
+    Raises DataError if it is no longer the state with this root.
+    """
+    target.mkdir(parents=True)
+    for name in CHECKPOINT:
+        shutil.copyfile(checkpoint / name, target / name)
+    found = root_of(target / name for name in CHECKPOINT if name.endswith(".safetensors"))
+    if found != state_root:
+        raise DataError(
+            f"{checkpoint} has state root {found}, train.start.state_root is {state_root}; bring the "
+            "parent's checkpoint back"
+        )
+
+
+def check_kept(folder: Path, *, root: str) -> list[Entry]:
+    """The whole list of a parent's files. Raises DataError unless what is kept of them is as the list and root say."""
+    if manifest_root(folder) != root:
+        raise DataError(
+            f"{folder / NAME} has SHA-256 {manifest_root(folder)}, lineage says {root}; get the bundle again"
+        )
+    listed = read_manifest(folder)
+    wanted = {entry.path: entry.sha256 for entry in _kept(listed)} | {NAME: root}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(wanted.keys() | found):
+        if name not in wanted or name not in found or hash_file(folder / name) != wanted[name]:
+            raise DataError(f"{folder / name} is missing or not what the parent's manifest says; get the bundle again")
+    return listed
+
+
+def read_lineage(
+    folder: Path, *, roots: Sequence[str], first: Line, base_sha256: str, start_license: str, is_start_shipped: bool
+) -> Record:
+    """What a bundle's lineage.json says, derived from what it holds of its parents.
+
+    `first` is the first line of the child's ledger, `base_sha256` the data root that its pack takes over, or empty.
+    Raises DataError for a parent that is damaged or of which nothing comes, and where one is missing.
+    """
+    start = first.get("parent")
+    parents = [_parent(parent_folder(folder, root), root, start=start, base_sha256=base_sha256) for root in roots]
+    made: Record | None = None
+    if start:
+        owners = [parent for parent in parents if "continued" in parent["relations"]]
+        license_ = owners[0]["license"] if owners else start_license
+        if not owners and not ("imported" in start and start_license):
+            raise DataError(
+                f"the run goes on from step {start['step']} of a run with ledger head {start['ledger_head']}, and "
+                "release.parents names no bundle of it; add {bundle: FOLDER, root: HEX}, or for imported weights "
+                "release.start_license"
+            )
+        made = {**start, "license": license_, "is_shipped": is_start_shipped}
+    if base_sha256 and not any("data" in parent["relations"] for parent in parents):
+        raise DataError(
+            f"pack.base takes over the data order {base_sha256}, and release.parents names no bundle that holds it; "
+            "add {bundle: FOLDER, root: HEX}"
+        )
+    return {"format": FORMAT, "start": made, "parents": parents}
+
+
+def write_lineage(folder: Path, lineage: Record) -> None:
+    """Write lineage.json."""
+    (folder / LINEAGE).write_bytes(canonical_json(lineage))
+
+
+def inherited_sources(lineage: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of every source of every parent, and of theirs, by name."""
+    found: dict[str, str] = {}
+    for parent in ancestors(lineage):
+        found = {**parent["sources"], **found}
+    return found
+
+
+def ancestors(lineage: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every parent, and after it its own."""
+    for parent in lineage["parents"]:
+        yield parent
+        yield from ancestors(parent)
+
+
+def kept_licenses(folder: Path, lineage: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of each file below parents/, by its path in the bundle: what the parent's own manifest says."""
+    found: dict[str, str] = {}
+    for parent in lineage["parents"]:
+        place = parent_folder(folder, parent["root"])
+        listed = {entry.path: entry.license for entry in _kept(read_manifest(place))} | {NAME: parent["license"]}
+        found |= {(place / path).relative_to(folder).as_posix(): license_ for path, license_ in listed.items()}
+    if lineage["start"] and lineage["start"]["is_shipped"]:
+        start = start_folder(folder, lineage["start"]["step"]).relative_to(folder)
+        found |= {(start / name).as_posix(): lineage["start"]["license"] for name in CHECKPOINT}
+    return found
+
+
+def _kept(entries: Sequence[Entry]) -> list[Entry]:
+    folders = tuple(name for name in KEPT if name.endswith("/"))
+    return [entry for entry in entries if entry.path in KEPT or entry.path.startswith(folders)]
+
+
+def _parent(folder: Path, root: str, *, start: Mapping[str, Any] | None, base_sha256: str) -> Record:
+    files = {entry.path: entry.sha256 for entry in check_kept(folder, root=root)}
+    record = json.loads((folder / "bundle.json").read_bytes())
+    index = json.loads((folder / SOURCES).read_bytes())
+    theirs = json.loads((folder / LINEAGE).read_bytes())["parents"] if LINEAGE in files else []
+    relations = []
+    if start and _has_state(read_lines(folder / LEDGER), start):
+        relations.append("continued")
+    if base_sha256 and files.get(ORDER) == base_sha256:
+        relations.append("data")
+    if not relations:
+        raise DataError(
+            f"nothing of this run comes from the bundle with root {root}: neither its ledger nor its data order; take "
+            "it out of release.parents"
+        )
+    return {
+        "root": root,
+        "name": record["name"],
+        "relations": relations,
+        "full_head": record["full_head"],
+        "trajectory_head": record["trajectory_head"],
+        "license": record["license"],
+        "sources": {source["name"]: source["license"] for source in index},
+        "parents": theirs,
+    }
+
+
+def _has_state(lines: Sequence[Line], start: Mapping[str, Any]) -> bool:
+    """Whether a ledger has the line that a child names as its parent's, with the same state."""
+    line = next((line for line in lines[1:] if line["step"] == start["step"]), None)
+    return (
+        line is not None
+        and sha256_hex(canonical_json(line)) == start["ledger_head"]
+        and line.get("state") == start["state_root"]
+    )

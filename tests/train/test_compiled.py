@@ -1,0 +1,158 @@
+"""Compiled runs keep the promise, from cold and from kept code, and no half file is ever kept. Real ranks, real g++."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from core.artifact import current
+from core.errors import ConfigError
+from core.ledger import read_lines
+from tests.train.ranks import run_ranks
+from tests.train.runs import Result, Tiny, finished_folder, result_of
+from train.compiled import CACHE, LOCK, OWN, keep_compiled, link_files
+from train.replay import main as replay
+from train.run import main as run
+
+BOUND = ("profile.is_bound_to_cpu_model=true", "profile.compute=bf16", "profile.is_update_fused=true")
+COMPILED = (*BOUND, "profile.is_compiled=true")
+SHORT = ("train.steps=2", "train.warmup_steps=1", "train.save_every_steps=1", "train.micro_batches=5")
+GRID = (
+    (1, "fsdp2", "true"),
+    (2, "zero1", "false"),
+    (2, "replicated", "true"),
+    (3, "zero1", "true"),
+    (3, "fsdp2", "false"),
+)
+# Everything is compiled once by g++: half a minute of one core, and several times that where cores are shared.
+DEADLINE_S = 900.0
+
+
+def run_with(arguments: Sequence[str], *, kept: Path, verb: Callable[[Sequence[str]], None] = run) -> None:
+    """A verb of a user with a cache folder of their own."""
+    os.environ["XDG_CACHE_HOME"] = str(kept)
+    verb(arguments)
+
+
+def train(tiny: Tiny, out: Path, *overrides: str, ranks: int, kept: Path, kill: tuple[int, int] | None = None) -> None:
+    """Run on ranks; it must end well unless a rank is killed."""
+    verb = partial(run_with, kept=kept)
+    arguments = [tiny.arguments(out, *SHORT, *overrides, "train.timeout_s=600")]
+    ended = run_ranks(ranks, verb, arguments, notes=out.with_suffix(".notes"), kill=kill, deadline_s=DEADLINE_S)
+    assert kill or ended.exit_codes == [0] * ranks, ended.messages
+
+
+def libraries(kept: Path) -> set[str]:
+    """What was compiled and is kept."""
+    return {path.name for path in kept.rglob("*.so") if not path.relative_to(kept).as_posix().count(f"/{OWN}")}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's cache folder, empty at first."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def cold(tiny: Tiny, kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A compiled run of one rank that had to compile everything."""
+    out = tmp_path_factory.mktemp("cold") / "run"
+    train(tiny, out, *COMPILED, ranks=1, kept=kept)
+    return result_of(out)
+
+
+def test_two_ranks_and_kept_code_give_the_bits_of_one_rank_that_compiled(
+    tiny: Tiny, cold: Result, kept: Path, tmp_path: Path
+) -> None:
+    before = libraries(kept)
+    assert len(before) > 10
+    train(tiny, tmp_path / "warm", *COMPILED, "train.placement=fsdp2", ranks=2, kept=kept)
+    assert result_of(tmp_path / "warm") == cold
+    assert libraries(kept) == before
+    # The control: without compiling, other bits.
+    train(tiny, tmp_path / "plain", *BOUND, ranks=1, kept=kept)
+    assert result_of(tmp_path / "plain").weights != cold.weights
+
+
+@pytest.mark.slow
+def test_no_placement_number_of_ranks_or_recomputing_changes_a_bit_of_a_compiled_run(
+    tiny: Tiny, cold: Result, kept: Path, tmp_path: Path
+) -> None:
+    results = {}
+    for ranks, placement, again in GRID:
+        out = tmp_path / f"{ranks}-{placement}-{again}"
+        settings = (f"train.placement={placement}", f"train.is_recomputed={again}")
+        train(tiny, out, *COMPILED, *settings, ranks=ranks, kept=kept)
+        results[out.name] = result_of(out)
+    assert set(results.values()) == {cold}, results
+
+
+@pytest.mark.slow
+def test_a_killed_compiled_run_goes_on_with_the_same_bits(tiny: Tiny, cold: Result, kept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    train(tiny, out, *COMPILED, "train.save=sync", ranks=2, kept=kept, kill=(1, 1))
+    assert not (out / "train.json").exists()
+    train(tiny, out, *COMPILED, "train.placement=fsdp2", ranks=3, kept=kept)
+    assert result_of(out) == cold
+
+
+@pytest.mark.slow
+def test_code_compiled_a_second_time_from_nothing_and_a_replay_give_the_same_bits(
+    tiny: Tiny, cold: Result, kept: Path, tmp_path: Path
+) -> None:
+    out, report = tmp_path / "again", tmp_path / "lines.jsonl"
+    train(tiny, out, *COMPILED, ranks=1, kept=tmp_path / "another-cache")
+    assert result_of(out) == cold
+    start, pack = finished_folder(out) / "checkpoints" / "step-000001", current(tiny.inputs, "pack").folder
+    options = ["--pack", pack, "--start", start, "--until", 2, "--out", report]
+    verb = partial(run_with, kept=kept, verb=replay)
+    segment = [str(tiny.recipe), *map(str, options), *SHORT, *COMPILED]
+    ended = run_ranks(1, verb, [segment], notes=tmp_path / "notes", deadline_s=DEADLINE_S)
+    assert ended.exit_codes == [0], ended.messages
+    last = read_lines(finished_folder(out) / "ledger.jsonl")[-1]
+    assert json.loads(report.read_bytes()) == {name: value for name, value in last.items() if name != "prev"}
+
+
+def test_what_lies_in_a_dead_process_folder_is_removed_and_never_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "key"
+    left, used = tmp_path / f"{OWN}left", tmp_path / f"{OWN}used"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / LOCK).touch()
+        (folder / "half.so").write_bytes(b"\x7fELF")
+    monkeypatch.setenv(CACHE, "")
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    model = nn.Linear(1, 1)
+    with (used / LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        keep_compiled(model, kept=kept)
+    own = Path(os.environ[CACHE])
+    assert used.is_dir() and not left.exists() and own.parent == tmp_path
+    (own / "whole.so").write_bytes(b"library")
+    weights = model.weight.detach()
+    model(weights)
+    assert not list(kept.iterdir())
+    model(weights)
+    assert [path.name for path in kept.iterdir()] == ["whole.so"]
+
+
+def test_a_file_that_is_kept_is_not_written_over(tmp_path: Path) -> None:
+    for name in ("new", "kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.so").write_text(name)
+    (tmp_path / "new" / "b.so").write_text("new")
+    link_files(tmp_path / "new", tmp_path / "kept")
+    assert [(tmp_path / "kept" / name).read_text() for name in ("a.so", "b.so")] == ["kept", "new"]
+
+
+def test_a_switch_of_inductor_in_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_FREEZING", "1")
+    with pytest.raises(ConfigError, match="TORCHINDUCTOR_FREEZING"):
+        keep_compiled(nn.Linear(1, 1), kept=tmp_path / "key")
