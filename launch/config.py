@@ -5,6 +5,7 @@ from enum import Enum
 
 from core.config import placement
 from core.errors import ConfigError
+from launch.renderers.config import ClusterConfig, Target
 
 
 class Starter(Enum):
@@ -19,6 +20,9 @@ class Starter(Enum):
 class LaunchConfig:
     """How many ranks train and what starts them, when a failed stage is started again, and the drill."""
 
+    # Group conf/launch/: what `launch render` and `launch submit` write a job for, and that job's nodes.
+    target: Target = placement(Target.LOCAL)
+    cluster: ClusterConfig = placement(ClusterConfig)
     ranks: int = placement(1)
     starter: Starter = placement(Starter.TORCHRUN)
     # More of srun's own, such as --nodes=2; for starter srun only.

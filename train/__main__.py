@@ -4,6 +4,7 @@ from core.cli import Verb, main
 
 VERBS = {
     "run": Verb("train.run:main", "train from packed tokens to checkpoints; alone or under torchrun"),
+    "status": Verb("train.status:main", "say whether a run is finished, or which step is committed"),
     "replay": Verb("train.replay:main", "do some steps of a run again and write their numbers"),
     "scrub": Verb("train.scrub:main", "look for damage in checkpoints beside a run, which starts it itself"),
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),
