@@ -10,12 +10,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load
 from core.durable import write_durably
 from core.errors import DeterministicError
+from core.journal import Journal
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import error_of
@@ -88,3 +90,9 @@ def count(out: Path, state: State, *, most: int) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     write_durably(path, json.dumps(asdict(now)).encode())
+    note(out, "attempt.began", step=state.step)
+
+
+def note(out: Path, event: str, **facts: Any) -> None:
+    """Write into the run's journal what the account of its time (launch/goodput.py) goes by."""
+    Journal(out / "journal.jsonl", is_speaking=False).record(event, **facts)

@@ -15,7 +15,7 @@ from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load
 from core.errors import ConfigError, RetryError
-from launch.attempts import count, state_of
+from launch.attempts import count, note, state_of
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import Action, decide, error_of
@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> None:
         ) as generation:
             while (end := generation.end(start_s=config.start_s, stall_s=config.stall_s)) is None:
                 time.sleep(POLL_S)
+        if place.node == 0:
+            note(out, "attempt.ended")
         decision = decide(end, idle_restarts=0, max_idle_restarts=1, backoff_s=0.0)
         if decision.action is not Action.FINISH:
             raise error_of(decision.exit_code, f"node {place.node} of {place.nodes}: {decision.reason}")

@@ -84,6 +84,8 @@ while :; do
     notes=$(mktemp -d "$out/.notes-$name-XXXXXX") || exit 75
     began=$SECONDS
     attempt
+    # For `launch goodput`.
+    printf '{"time": %s, "event": "attempt.ended"}\n' "$(date +%s.%N)" >>"$out/journal.jsonl"
     code=$(fatal)
     rm -rf "$notes"
     if [[ -n $code ]]; then
