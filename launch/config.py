@@ -5,6 +5,7 @@ from enum import Enum
 
 from core.config import placement
 from core.errors import ConfigError
+from launch.preflightconfig import PreflightConfig
 from launch.renderers.config import ClusterConfig, Target
 
 
@@ -23,6 +24,7 @@ class LaunchConfig:
     # Group conf/launch/: what `launch render` and `launch submit` write a job for, and that job's nodes.
     target: Target = placement(Target.LOCAL)
     cluster: ClusterConfig = placement(ClusterConfig)
+    preflight: PreflightConfig = placement(PreflightConfig)
     ranks: int = placement(1)
     starter: Starter = placement(Starter.TORCHRUN)
     # More of srun's own, such as --nodes=2; for starter srun only.

@@ -11,7 +11,7 @@ from launch.account import Kind
 from launch.failures import HOUR_S, Rate, closed_ettr, daly_interval_s, mttf_s
 from launch.simulate import DESIGNS, Design, main, mean_account, overview, simulate
 
-SEEDS, DAYS = 60, 54.0
+SEEDS, DAYS = 40, 54.0
 PLAIN = Design(is_plain=True, save_every_s=HOUR_S, stall_s=60, write_s=0, restart_s=300, spares=0)
 
 
@@ -32,7 +32,7 @@ def closed(design: Design, gpus: int) -> float:
 def test_plain_runs_agree_with_the_closed_form(gpus: int, minutes: int) -> None:
     design = replace(PLAIN, save_every_s=minutes * 60.0)
     mean, error = simulated(design, gpus)
-    assert error < 0.004
+    assert error < 0.005
     # Four standard errors: nine such draws are all inside in 99.9 of 100 cases, and the seeds are fixed.
     assert abs(mean - closed(design, gpus)) < 4 * error
 
