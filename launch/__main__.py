@@ -11,6 +11,7 @@ VERBS = {
     "preflight": Verb("launch.preflight:main", "look at every node before a run: memory, disk, network, numbers"),
     "probe": Verb("launch.probe:main", "one node's part of it (launch preflight starts it)"),
     "goodput": Verb("launch.goodput:main", "say where the time of a run went, every second counted once"),
+    "quarantined": Verb("launch.excluded:main", "print the nodes that a run leaves alone now"),
     "simulate": Verb("launch.simulate:main", "say how much of its time a large job would train, by how it is built"),
     "attempt": Verb("launch.attempts:main", "say how far a run is and count an attempt; ends with 65 after too many"),
 }

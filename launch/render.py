@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from core.config import RunConfig, load
 from core.errors import ConfigError, RetryError
 from launch.check import absolute
 from launch.config import LaunchConfig
+from launch.excluded import excluded
 from launch.options import take
 from launch.renderers import kubernetes, local, scripts, skypilot, slurm
 from launch.renderers.config import Target
@@ -92,4 +94,5 @@ def job_of(recipe: str, overrides: Sequence[str]) -> Job:
     workdir = ROOT / config.cluster.workdir
     config = replace(config, cluster=replace(config.cluster, workdir=str(workdir)))
     out = workdir / (run.out if run.out != Path() else Path("runs") / run.name)
-    return Job(name=run.name, recipe=absolute(recipe), overrides=overrides, out=str(out), config=config)
+    nodes = excluded(out, now=time.time())
+    return Job(name=run.name, recipe=absolute(recipe), overrides=overrides, out=str(out), config=config, excluded=nodes)

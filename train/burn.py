@@ -7,7 +7,9 @@ everywhere.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import matmul
+from typing import TYPE_CHECKING
 
 from core.cli import recipe_and_overrides
 from core.errors import ConfigError, DeterministicError
@@ -15,6 +17,12 @@ from core.hashing import canonical_json, hash_value, sha256_hex
 from core.profile import Compute, apply
 from train.recipe import Recipe, read_recipe, window_tokens
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Multiply = Callable[[Tensor, Tensor], Tensor]
+
+Shape = tuple[int, int, int]
 USAGE = "python -m train burn"
 ROUNDS = "--rounds="
 
@@ -27,37 +35,46 @@ def main(arguments: Sequence[str]) -> None:
     name, overrides = recipe_and_overrides([word for word in arguments if not word.startswith(ROUNDS)], USAGE)
     recipe = read_recipe(name, overrides)
     apply(recipe.profile)
-    digest, operations = burn(recipe, rounds=int(rounds[-1]), seq_len=window_tokens(name, overrides, recipe=recipe))
-    sys.stderr.write(f"{operations / 1e9:.1f} billion operations a second\n")
+    shapes = shapes_of(recipe, rows=recipe.train.micro_batch * window_tokens(name, overrides, recipe=recipe))
+    from model.numerics import honour  # imports torch, which must find the profile's environment
+
+    honour(recipe.profile)
+    began = time.perf_counter()
+    digest = burn(shapes, rounds=int(rounds[-1]), is_narrow=recipe.profile.compute is Compute.BF16)
+    operations = int(rounds[-1]) * sum(2 * m * k * n for m, k, n in shapes)
+    sys.stderr.write(f"{operations / (time.perf_counter() - began) / 1e9:.1f} billion operations a second\n")
     sys.stdout.write(canonical_json({"sha256": digest}).decode() + "\n")
 
 
-def burn(recipe: Recipe, *, rounds: int, seq_len: int) -> tuple[str, float]:
-    """The hash of the products, and operations a second. Raises DeterministicError if a round differs."""
+def shapes_of(recipe: Recipe, *, rows: int) -> list[Shape]:
+    """The largest products of a micro-batch: into and out of a feed-forward layer, and to the vocabulary."""
+    model = recipe.model
+    return [(rows, model.dim, model.ffn_dim), (rows, model.ffn_dim, model.dim), (rows, model.dim, model.vocab_size)]
+
+
+def burn(shapes: Sequence[Shape], *, rounds: int, is_narrow: bool, multiply: "Multiply" = matmul) -> str:
+    """The hash of products of (m, k) and (k, n) matrices, in bf16 if narrow.
+
+    Raises DeterministicError if a round differs from the one before.
+    """
     import torch
 
-    from model.numerics import honour
-
-    honour(recipe.profile)
-    model, rows = recipe.model, recipe.train.micro_batch * seq_len
-    shapes = [(rows, model.dim, model.ffn_dim), (rows, model.ffn_dim, model.dim), (rows, model.dim, model.vocab_size)]
     generator = torch.Generator().manual_seed(0)
-    kind = torch.bfloat16 if recipe.profile.compute is Compute.BF16 else torch.float32
+    kind = torch.bfloat16 if is_narrow else torch.float32
 
     def draw(*shape: int) -> torch.Tensor:
         # Integers over a power of two: the same on every machine, which no normal distribution is.
         return (torch.randint(-(1 << 23), 1 << 23, shape, generator=generator) / (1 << 23)).to(kind)
 
     pairs = [(draw(m, k), draw(k, n)) for m, k, n in shapes]
-    found, began = "", time.perf_counter()
+    found = ""
     for number in range(rounds):
-        digests = [sha256_hex((left @ right).view(torch.uint8).numpy().tobytes()) for left, right in pairs]
-        now = hash_value(digests)
+        products = [multiply(left, right).view(torch.uint8).numpy().tobytes() for left, right in pairs]
+        now = hash_value([sha256_hex(product) for product in products])
         if found and now != found:
             raise DeterministicError(
                 f"round {number + 1} of the same matrix products gave {now[:12]}, the rounds before {found[:12]}; "
                 "this machine does not compute the same twice: take it out"
             )
         found = now
-    operations = rounds * sum(2 * m * k * n for m, k, n in shapes)
-    return found, operations / (time.perf_counter() - began)
+    return found

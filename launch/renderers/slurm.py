@@ -42,7 +42,6 @@ def render(job: Job) -> str:
         "nodes": cluster.nodes,
         "min_nodes": cluster.min_nodes,
         "ranks_per_node": cluster.ranks_per_node,
-        "excluded": job.excluded,
         "task_options": [f"--cpus-per-task={slurm.cpus_per_rank}"] if slurm.cpus_per_rank else [],
         "fatal_codes": "|".join(map(str, FATAL_CODES)),
         "probe_s": slurm.probe_s,

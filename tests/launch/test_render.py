@@ -1,6 +1,7 @@
 """Jobs for schedulers: the same text as in golden/, sound for their readers, and refused where they could not work."""
 
 import copy
+import json
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,27 @@ def test_a_script_takes_words_as_they_are(target: Target) -> None:
     words = line.removeprefix("arguments=(").removesuffix(")").removeprefix("exec ")
     said = subprocess.run(["bash", "-c", f"printf '%s\\n' {words}"], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1] == "sources.cache='$(touch planted); a b'"
+
+
+def quarantine(out: Path, *, until: float) -> None:
+    (out / "keeper").mkdir(parents=True, exist_ok=True)
+    (out / "keeper" / "quarantine.json").write_text(json.dumps({"n7": {"reason": "lied", "until": until}}))
+
+
+def test_a_node_in_quarantine_is_left_out_until_its_time_is_over(tmp_path: Path) -> None:
+    here = f"run.out={tmp_path}"
+    mounted = f"launch.cluster.kubernetes.mount={tmp_path}"
+    for until, is_out in ((2e10, True), (1e9, False)):
+        quarantine(tmp_path, until=until)
+        assert ("#SBATCH --exclude=n7\n" in rendered(Target.SLURM, here)) is is_out
+        (manifest,) = documents(Target.K8S_JOBSET, here, mounted)
+        assert ("affinity" in job_spec(manifest)["template"]["spec"]) is is_out
+        assert faults(manifest) == []
+        hosts = rendered(Target.TORCHRUN, here, "launch.cluster.hosts=[n7,n8,n9]")
+        assert ("meet=n8\n" in hosts) is is_out
+    (tmp_path / "keeper" / "quarantine.json").write_text('{"n7": 3}')
+    with pytest.raises(ConfigError, match="mend or remove it"):
+        rendered(Target.SLURM, here)
 
 
 def documents(target: Target, *overrides: str) -> list[dict[str, Any]]:

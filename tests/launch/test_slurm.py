@@ -3,7 +3,10 @@
 Slow: two minutes of waiting, most of it for Slurm to believe that a node is dead.
 """
 
+import json
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -90,3 +93,19 @@ def test_what_would_fail_again_ends_the_job_with_the_rank_s_code(
     log = log_of(out)
     assert state_of(job, cluster) == "FAILED", log
     assert "ended with exit code 64: it would fail again anywhere" in log
+
+
+def test_the_preflight_looks_at_the_nodes_of_an_allocation(
+    tiny: Tiny, tmp_path: Path, cluster: Mapping[str, str]
+) -> None:
+    recipe, *rest = tiny.arguments(tmp_path / "out", "launch.cluster.nodes=2", "launch.preflight.burn_rounds=2")
+    quick = ["launch.preflight.min_disk_mb_per_s=0.001", "launch.preflight.max_fsync_ms=60000"]
+    command = [*(sys.executable, "-m", "launch", "preflight", recipe, *rest, *quick), "--json"]
+    said = tmp_path / "said.json"
+    batch = ["sbatch", "--parsable", "--nodes=2", "--exclusive", f"--output={said}", f"--error={tmp_path / 'err'}"]
+    script = f"#!/bin/bash\ncd {ROOT} && {shlex.join(command)}\n"
+    handed = subprocess.run(batch, input=script, env=dict(cluster), capture_output=True, text=True, check=True)
+    until(lambda: has_ended(handed.stdout.strip(), cluster))
+    found = json.loads(said.read_text())
+    assert len({one["node"] for one in found}) == 2 and all(one["node"].startswith("n") for one in found)
+    assert [one for one in found if not one["is_good"]] == []

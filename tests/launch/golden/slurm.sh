@@ -23,7 +23,6 @@ out=/shared/runs/smoke
 nodes=2
 min_nodes=1
 ranks_per_node=8
-excluded=()
 task_options=()
 fatal_codes='64|65|66'
 probe_s=20
@@ -34,9 +33,10 @@ stall_s=600
 # Steps of this job that srun has started and that have not ended.
 steps() { squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '\.[0-9]+$'; }
 
-# A node that starts no process within $probe_s seconds is left out; a spare takes its place.
+# A node in quarantine, or one that starts no process within $probe_s seconds, is left out; a spare takes its place.
 answering() {
-    local node
+    local node excluded
+    mapfile -t excluded < <("$python" -m launch quarantined "${arguments[@]}")
     for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST"); do
         if [[ " ${excluded[*]} " == *" $node "* ]]; then continue; fi
         timeout "$probe_s" srun --overlap --quiet --nodes=1 --ntasks=1 --nodelist="$node" echo "$node" 2>/dev/null &
