@@ -1,6 +1,6 @@
 """The rendered batch script on a real Slurm of four nodes on this machine, one of which dies.
 
-Slow: two minutes of waiting, most of it for Slurm to believe that a node is dead.
+Slow: some minutes, much of it waiting for Slurm to believe that a node is dead.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 from core.codetree import ROOT
 from launch.render import render
 from tests.conftest import run_module
-from tests.data.processes import until
+from tests.launch.conftest import wait_until
 from tests.slurm_cluster import kill_node, slurm_cluster, why_not
 from tests.train.runs import Tiny, beats_of, pack_once, result_of
 
@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one"),
 ]
 NODES = 4
+DEADLINE_S = 400.0
+STEPS = ("train.steps=32", "train.save_every_steps=4")
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +73,15 @@ def log_of(out: Path) -> str:
 def test_a_node_that_dies_is_replaced_by_the_spare_and_the_result_is_the_same(
     tiny: Tiny, tmp_path: Path, cluster: Mapping[str, str]
 ) -> None:
-    out, steps = tmp_path / "out", ("train.steps=60", "train.save_every_steps=4")
-    job = submitted(tiny, out, cluster, *steps)
-    until(lambda: any(beat["step"] >= 6 for beat in beats_of(out, 1)))
+    out = tmp_path / "out"
+    job = submitted(tiny, out, cluster, *STEPS)
+    wait_until(lambda: any(beat["step"] >= 6 for beat in beats_of(out, 1)), "step 6 is done", deadline_s=DEADLINE_S)
     kill_node(cluster, "n2")
-    until(lambda: has_ended(job, cluster))
+    wait_until(lambda: has_ended(job, cluster), "the job has ended", deadline_s=DEADLINE_S)
     log = log_of(out)
     assert state_of(job, cluster) == "COMPLETED", log
     assert "on n1,n2\n" in log and "on n1,n3\n" in log and "finished " in log.splitlines()[-1], log
-    whole = run_module("train", "run", *tiny.arguments(tmp_path / "whole", *steps))
+    whole = run_module("train", "run", *tiny.arguments(tmp_path / "whole", *STEPS))
     assert whole.returncode == 0, whole.stderr
     assert result_of(out) == result_of(tmp_path / "whole")
 
@@ -89,7 +91,7 @@ def test_what_would_fail_again_ends_the_job_with_the_rank_s_code(
 ) -> None:
     out = tmp_path / "out"
     job = submitted(tiny, out, cluster, "model.vocab_size=256")
-    until(lambda: has_ended(job, cluster))
+    wait_until(lambda: has_ended(job, cluster), "the job has ended", deadline_s=DEADLINE_S)
     log = log_of(out)
     assert state_of(job, cluster) == "FAILED", log
     assert "ended with exit code 64: it would fail again anywhere" in log
@@ -105,7 +107,28 @@ def test_the_preflight_looks_at_the_nodes_of_an_allocation(
     batch = ["sbatch", "--parsable", "--nodes=2", "--exclusive", f"--output={said}", f"--error={tmp_path / 'err'}"]
     script = f"#!/bin/bash\ncd {ROOT} && {shlex.join(command)}\n"
     handed = subprocess.run(batch, input=script, env=dict(cluster), capture_output=True, text=True, check=True)
-    until(lambda: has_ended(handed.stdout.strip(), cluster))
+    wait_until(lambda: has_ended(handed.stdout.strip(), cluster), "the job has ended", deadline_s=DEADLINE_S)
     found = json.loads(said.read_text())
     assert len({one["node"] for one in found}) == 2 and all(one["node"].startswith("n") for one in found)
     assert [one for one in found if not one["is_good"]] == []
+
+
+@pytest.mark.parametrize("how", ["warned", "its own node dies"])
+def test_a_job_goes_on_from_the_queue_and_the_result_is_the_same(
+    tiny: Tiny, tmp_path: Path, cluster: Mapping[str, str], how: str
+) -> None:
+    out = tmp_path / "out"
+    job = submitted(tiny, out, cluster, *STEPS, "launch.cluster.spare_nodes=0")
+    wait_until(lambda: any(beat["step"] >= 6 for beat in beats_of(out, 1)), "step 6 is done", deadline_s=DEADLINE_S)
+    if how == "warned":
+        subprocess.run(["scancel", "--batch", "--signal=USR1", job], env=dict(cluster), check=True)
+    else:
+        kill_node(cluster, "n1")
+    wait_until(lambda: has_ended(job, cluster), "the job has ended", deadline_s=DEADLINE_S)
+    log = log_of(out)
+    assert state_of(job, cluster) == "COMPLETED", log
+    assert ("out of time; going on in the next allocation" in log) is (how == "warned")
+    assert log.count(" on n") == 2 and "run.resumed" in log, log
+    whole = run_module("train", "run", *tiny.arguments(tmp_path / "whole", *STEPS))
+    assert whole.returncode == 0, whole.stderr
+    assert result_of(out) == result_of(tmp_path / "whole")
