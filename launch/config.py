@@ -5,6 +5,8 @@ from enum import Enum
 
 from core.config import placement
 from core.errors import ConfigError
+from launch.preflightconfig import PreflightConfig
+from launch.renderers.config import ClusterConfig, Target
 
 OFF, AUTO = "off", "auto"
 
@@ -21,6 +23,10 @@ class Starter(Enum):
 class LaunchConfig:
     """How many ranks train and what starts them, when a failed stage is started again, and the drill."""
 
+    # Group conf/launch/: what `launch render` and `launch submit` write a job for, and that job's nodes.
+    target: Target = placement(Target.LOCAL)
+    cluster: ClusterConfig = placement(ClusterConfig)
+    preflight: PreflightConfig = placement(PreflightConfig)
     ranks: int = placement(1)
     starter: Starter = placement(Starter.TORCHRUN)
     # More of srun's own, such as --nodes=2; for starter srun only.

@@ -5,6 +5,7 @@ whose artifact is there and verifies finds it and ends at once, so that a run ca
 """
 
 import fcntl
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from launch import drill
 from launch.check import absolute, check
 from launch.config import LaunchConfig, Starter
 from launch.local import sweep
+from launch.options import take
 from launch.stages import RANKED, Stage, read_stages
 from launch.starters import command_of, environment_of
 from launch.supervise import Job, supervise
@@ -26,8 +28,18 @@ from launch.table import Row, closing, failed
 
 
 def main(arguments: list[str]) -> None:
-    """Verb `run`: make everything that a recipe describes, and print the closing table."""
-    recipe, overrides = recipe_and_overrides(arguments, "python -m launch run")
+    """Verb `run`: make everything that a recipe describes, and print the closing table.
+
+    With `--dry-run` check the recipe and write the command of every stage instead.
+    """
+    options, rest = take(arguments, flags=("--dry-run",))
+    recipe, overrides = recipe_and_overrides(rest, "python -m launch run")
+    if options:
+        stages = read_stages()
+        _, config = check(absolute(recipe), overrides, stages=stages, root=ROOT)
+        for stage in stages:
+            sys.stdout.write(f"{shlex.join(job_of(stage, absolute(recipe), overrides, config).command)}\n")
+        return
     conclude(walk(absolute(recipe), overrides, stages=read_stages(), root=ROOT))
 
 

@@ -7,11 +7,12 @@ read or changed: configuration, key, sockets and ports are the cluster's own, an
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.data.processes import until
@@ -24,7 +25,7 @@ SlurmctldPort={controller}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=10
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
@@ -44,6 +45,7 @@ ReturnToService=1
 KillWait=2
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
+SlurmdTimeout=10
 {nodes}
 PartitionName=test Nodes=ALL Default=YES State=UP
 """
@@ -79,6 +81,32 @@ def slurm_cluster(*, nodes: int) -> Iterator[Mapping[str, str]]:
             until(lambda: not _said(["squeue", "-h"], environment))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill_node(environment: Mapping[str, str], name: str) -> None:
+    """Take a node away as a power cut would: its daemon and every process that it has started get SIGKILL."""
+    mark, config = f"SLURMD_NODENAME={name}".encode(), environment["SLURM_CONF"].encode()
+    killed: set[int] = set()
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        words = _read(pid, "cmdline").split(b"\0")
+        is_daemon = words[:1] == [b"slurmd"] and config in words and name.encode() in words
+        if is_daemon or (mark in _read(pid, "environ").split(b"\0") and config in _read(pid, "environ")):
+            killed |= {pid} if is_daemon else {pid, _parent(pid)}
+    for pid in killed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _parent(pid: int) -> int:
+    # The parent of a task is the daemon of its step, which carries no mark.
+    return int(_read(pid, "stat").rpartition(b")")[2].split()[1])
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
 
 
 def _configure(folder: Path, names: list[str]) -> Path:

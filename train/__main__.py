@@ -4,8 +4,10 @@ from core.cli import Verb, main
 
 VERBS = {
     "run": Verb("train.run:main", "train from packed tokens to checkpoints; alone or under torchrun"),
+    "status": Verb("train.status:main", "say whether a run is finished, or which step is committed"),
     "replay": Verb("train.replay:main", "do some steps of a run again and write their numbers"),
     "scrub": Verb("train.scrub:main", "look for damage in checkpoints beside a run, which starts it itself"),
+    "burn": Verb("train.burn:main", "make matrix products over and over and print the hash of what came out"),
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),
     "plan": Verb("train.plan:main", "say what a recipe costs: parameters, operations, memory and communication"),
     "doctor": Verb("train.doctor:main", "say what this machine can promise: profiles, kernels, allocator, fingerprint"),

@@ -23,6 +23,7 @@ from train.reserve import Reserve, give_slack, sweep_reserves
 from train.scrub import Scrubber
 from train.spikes import Measured
 from train.store import (
+    CHECKPOINTS,
     Position,
     aside_of,
     begin_generation,
@@ -35,7 +36,7 @@ from train.store import (
 )
 from train.tensorfile import Layout
 
-CONFIG, LEDGER, CHECKPOINTS, DAMAGED = "config.json", "ledger.jsonl", "checkpoints", "damaged"
+CONFIG, LEDGER, DAMAGED = "config.json", "ledger.jsonl", "damaged"
 RUN_DIGITS = 16
 
 

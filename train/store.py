@@ -33,6 +33,8 @@ FORMAT = "wholegrain-checkpoint-2"
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 PREFIX, ASIDE_PREFIX = "step-", ".tmp-"
 GENERATION = "generation"
+# The folder of a run in which they lie.
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 from core.hashing import hash_file
 from core.journal import read_journal
 from core.ledger import read_lines, trajectory_head
+from core.notes import read_notes
 from tests.conftest import run_module
 
 STAGES = ("fetch", "clean", "tokenizer", "pack")
@@ -77,3 +78,9 @@ def unfinished_folder(out: Path) -> Path:
 def events(folder: Path, name: str) -> list[dict[str, Any]]:
     """The events of one name in the first rank's journal, oldest first."""
     return [event for event in read_journal(folder / "witness" / "journal-rank0.jsonl") if event["event"] == name]
+
+
+def beats_of(out: Path, rank: int) -> list[dict[str, Any]]:
+    """A rank's last beat, in a list, if there is one."""
+    found = [read_notes(notes, "beat") for notes in out.glob(".notes-*")]
+    return [beats[rank] for beats in found if rank in beats]

@@ -13,7 +13,6 @@ import pytest
 
 from core.codetree import ROOT
 from core.journal import Journal, read_journal
-from core.notes import read_notes
 from launch.config import LaunchConfig, Starter
 from launch.starters import ENVIRONMENT, command_of
 from launch.supervise import Job, supervise
@@ -21,7 +20,7 @@ from tests.conftest import run_module
 from tests.data.processes import until
 from tests.slurm_cluster import slurm_cluster, why_not
 from tests.train.deepspeed_runs import needs_deepspeed
-from tests.train.runs import Result, Tiny, events, finished_folder, result_of
+from tests.train.runs import Result, Tiny, beats_of, events, finished_folder, result_of
 
 SHORT = ("train.steps=3", "train.warmup_steps=1", "train.save_every_steps=2")
 
@@ -139,9 +138,3 @@ def kill_a_rank(out: Path, *, rank: int, step: int) -> None:
     """Kill a rank when it has finished a step."""
     until(lambda: any(beat["step"] >= step for beat in beats_of(out, rank)))
     os.kill(beats_of(out, rank)[0]["pid"], signal.SIGKILL)
-
-
-def beats_of(out: Path, rank: int) -> list[dict[str, Any]]:
-    """A rank's last beat, in a list, if there is one."""
-    found = [read_notes(notes, "beat") for notes in out.glob(".notes-*")]
-    return [beats[rank] for beats in found if rank in beats]
