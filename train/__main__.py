@@ -4,6 +4,9 @@ from core.cli import Verb, main
 
 VERBS = {
     "run": Verb("train.run:main", "train from packed tokens to checkpoints; alone or under torchrun"),
+    "serve-ranks": Verb(
+        "train.zygote:main", "fork ranks as a node's keeper asks for them (launch supervise starts it)"
+    ),
     "replay": Verb("train.replay:main", "do some steps of a run again and write their numbers"),
     "scrub": Verb("train.scrub:main", "look for damage in checkpoints beside a run, which starts it itself"),
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),

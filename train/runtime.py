@@ -15,9 +15,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
 from core.errors import RetryError
+from core.kept import kept
 from train.starter import Seat
 
 # The backend of each kind of device. nccl has not been exercised: no machine with a GPU has run this yet.
@@ -113,7 +114,8 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
     try:
         if size > 1:
             timeout = timedelta(seconds=timeout_s)
-            dist.init_process_group(BACKENDS[device], timeout=timeout, rank=rank, world_size=size)
+            store = kept_store(timeout_s=timeout_s)
+            dist.init_process_group(BACKENDS[device], timeout=timeout, rank=rank, world_size=size, store=store)
         elif is_grouped:
             dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1)
         yield World(rank=rank, size=size, device=device, node_ranks=seat.node_ranks)
@@ -125,6 +127,26 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
             raise
         reason = str(error).splitlines()[0][:200]
         raise RetryError(f"rank {rank} of {size} lost a peer ({reason}); start the run again") from error
+
+
+def kept_store(*, timeout_s: float) -> Store | None:
+    """Where the ranks of a keeper's generation meet, or None without a keeper.
+
+    The first rank holds it, listening where its keeper has listened since before the others were told. So it is lost
+    with its rank only, and every generation has a new one: keys of an older one are met by nobody.
+    """
+    told = kept()
+    if told is None:
+        return None
+    store = TCPStore(
+        told.host,
+        told.port,
+        is_master=told.listening >= 0,
+        timeout=timedelta(seconds=timeout_s),
+        wait_for_workers=False,
+        master_listen_fd=told.listening if told.listening >= 0 else None,
+    )
+    return PrefixStore(f"gen{told.generation}", store)
 
 
 def is_peer_failure(error: RuntimeError) -> bool:
