@@ -54,16 +54,15 @@ class Audits:
         self._tasks: dict[int, Task] = {}
         self._number = int(time.time() * 1000) % (1 << 40)
         self._audited_step = 0
-        self._suspect: dict[str, Any] | None = None
         self._windows: list[Window] = []
         self._waiting: list[Window] = []
         self._bad: list[Window] = []
-        self._is_searching = False
+        self._has_windows = False
 
     @property
     def is_busy(self) -> bool:
         """Whether ranks must not be started: who lied is not yet known, or since when."""
-        return self._suspect is not None or self._is_searching
+        return self._run.history.suspect is not None or self._run.history.is_searching
 
     def ask_for_passport(self, node: Node) -> None:
         """Have a node that wants to join compute what others have computed."""
@@ -71,10 +70,10 @@ class Audits:
 
     def go_on(self) -> None:
         """Ask for the next audit, vote or replay if it is time."""
-        if self._suspect is not None:
+        if self._run.history.suspect is not None:
             if not self._has(VOTE):
                 self._ask_for_vote()
-        elif self._is_searching:
+        elif self._run.history.is_searching:
             self._search()
         elif self._run.is_running and self._run.place.audit_rate > 0 and not self._has(AUDIT):
             self._audit()
@@ -96,9 +95,8 @@ class Audits:
         else:
             self._run.history.record("audited", node=task.node, count=len(result["audited"]), wrong=len(wrong))
             if wrong and self._run.is_running:
-                self._suspect = {**wrong[0], "auditor": task.node}
-                self._run.history.record("audit.differs", **self._suspect)
-                self._run.halt()
+                self._run.history.record("audit.differs", **wrong[0], auditor=task.node)
+                self._run.halt("an audit differs")
 
     def lose(self, node: str) -> None:
         """A node is gone, and what it was to compute with it."""
@@ -119,27 +117,26 @@ class Audits:
         self._ask(AUDIT, auditor, "audit", {"seed": self._number, "count": count})
 
     def _ask_for_vote(self) -> None:
-        assert self._suspect
-        suspect = self._suspect
+        suspect = self._run.history.suspect
+        assert suspect
         others = [name for name in self._run.ready if name not in (suspect["node"], suspect["auditor"])]
         # Without a third node the one that computed it is asked again: if it now agrees, it was wrong before.
         voter = others[0] if others else suspect["node"]
         if voter not in self._run.ready:
-            self._unresolved()
+            self._unresolved(suspect)
             return
         self._ask(VOTE, voter, "audit", {"step": suspect["step"], "index": suspect["index"]})
 
     def _take_vote(self, task: Task, audited: list[dict[str, Any]]) -> None:
-        assert self._suspect
-        suspect, self._suspect = self._suspect, None
+        suspect = self._run.history.suspect
+        assert suspect
         voted = audited[0]["found"] if audited else ""
         owner, auditor = suspect["node"], suspect["auditor"]
         named = liar(said=suspect["said"], found=suspect["found"], voted=voted, owner=owner, auditor=auditor)
         facts = {**suspect, "voter": task.node, "voted": voted, "liar": named}
         self._run.history.record("audit.voted", **facts)
         if named is None:
-            self._suspect = suspect
-            self._unresolved()
+            self._unresolved(suspect)
             return
         kept = evidence.keep(
             self._run.place.folder,
@@ -152,24 +149,20 @@ class Audits:
         )
         reason = f"its digest of micro-batch {suspect['index']} of step {suspect['step']} is not what two others get"
         self._run.set_aside(named, reason=reason, evidence=str(kept))
-        if named == owner:
-            self._begin_search()
 
-    def _unresolved(self) -> None:
-        assert self._suspect
-        suspect, self._suspect = self._suspect, None
+    def _unresolved(self, suspect: dict[str, Any]) -> None:
         self._run.end(
             DeterministicError.exit_code,
             f"nodes {suspect['node']} and {suspect['auditor']} do not get the same for micro-batch {suspect['index']} "
             f"of step {suspect['step']}, and there is no third to tell who is right; add a node and run it again",
         )
 
-    def _begin_search(self) -> None:
-        self._windows = windows(self._run.place.out)
-        self._waiting, self._bad, self._is_searching = list(self._windows), [], True
-
     def _search(self) -> None:
         """Give the windows to nodes with nothing to do, the oldest first, as long as an older one may be the first."""
+        if not self._has_windows:
+            self._has_windows, self._audited_step = True, 0
+            self._windows = windows(self._run.place.out)
+            self._waiting, self._bad = list(self._windows), []
         busy = {task.node for task in self._tasks.values() if task.what == REPLAY}
         first_bad = min((window.start for window in self._bad), default=None)
         self._waiting = [one for one in self._waiting if first_bad is None or one.start < first_bad]
@@ -179,7 +172,7 @@ class Audits:
                 values = {"checkpoint": window.checkpoint, "until": window.until, "window": window}
                 self._ask(REPLAY, name, "replay", values)
         if not self._has(REPLAY) and not self._waiting:
-            self._is_searching = False
+            self._has_windows = False
             last = self._windows[-1].until if self._windows else 0
             self._run.history.record("rolled back", after=last if first_bad is None else first_bad)
 

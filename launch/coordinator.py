@@ -54,7 +54,6 @@ class Coordinator:
         self.quarantine = Quarantine(place.folder)
         self.members = Members(place, greet=self._greet, hear=self._hear, lose=self._lose)
         self.audits = Audits(self)
-        self.is_running = self.history.generation > 0 and bool(self.history.seated)
         self._failures: list[Failure] = []
         self._stacks: dict[int, str] = {}
         self._failed_at = self._status_at = 0.0
@@ -103,9 +102,14 @@ class Coordinator:
         if node in self.members.nodes:
             self.members.nodes[node].state = State.REFUSED
 
-    def halt(self) -> None:
+    @property
+    def is_running(self) -> bool:
+        """Whether ranks are at work."""
+        return self.history.is_running
+
+    def halt(self, why: str) -> None:
         """End all ranks now."""
-        self.is_running = False
+        self.history.record("halted", why=why)
         for node in self.members.nodes.values():
             node.tell({"do": "kill", "generation": self.history.generation})
             node.statuses = {}
@@ -120,8 +124,9 @@ class Coordinator:
         return max((step for step, _, _ in beats), default=0)
 
     def _greet(self, node: Node) -> None:
-        has_ranks = self.is_running and node.generation == self.history.generation and node.name in self.history.seated
-        if self.is_running and node.name in self.history.seated and not has_ranks:
+        is_seated = self.is_running and node.name in self.history.seated
+        has_ranks = is_seated and node.generation == self.history.generation and bool(node.statuses)
+        if is_seated and not has_ranks:
             # It came back before anybody had noticed that it was gone, and its ranks are gone.
             self._lose(node, "its keeper was started anew")
         reason = self.quarantine.reason(node.name)
@@ -169,7 +174,10 @@ class Coordinator:
         say = message["say"]
         if say == "beat":
             node.beats = {int(rank): tuple(beat) for rank, beat in message["beats"].items()}
-            self.history.progress(min((beat[0] for beat in node.beats.values()), default=0) - 1)
+            done = min((beat[0] for beat in node.beats.values()), default=0) - 1
+            self.history.progress(done)
+            if 0 <= self.history.void_after < done:
+                self.history.record("void.gone")
         elif say == "ended":
             node.statuses[message["rank"]] = message["status"]
             kind = kind_of(message["status"], word=message["word"], is_oom=message["is_oom"])
@@ -212,7 +220,7 @@ class Coordinator:
         )
         before = list(self.history.causes)
         self.history.fail(found, action=verdict.action.value, reason=verdict.reason)
-        self.halt()
+        self.halt(verdict.reason)
         if self._stop_at:
             self.end(STOP_CODE, "asked to stop, and a rank failed meanwhile; what is committed is kept")
             return
@@ -250,14 +258,12 @@ class Coordinator:
             return
         statuses = [status for name in self.history.seated for status in nodes[name].statuses.values()]
         if statuses and all(status in (DONE_CODE, STOP_CODE) for status in statuses):
-            self.is_running = False
             if STOP_CODE in statuses:
                 self.end(STOP_CODE, "stopped as asked, after a step that is committed; run the same command again")
             else:
                 self.end(DONE_CODE, "done")
         elif len(self.history.seated) < self.place.nodes and self.idle and not self._stop_at:
-            self.history.record("grown", nodes=self.idle)
-            self.halt()
+            self.halt(f"node {self.idle[0]} has come back")
 
     def _begin_if_possible(self) -> None:
         ready, waited = self.ready, time.monotonic() - self._began
@@ -279,7 +285,7 @@ class Coordinator:
         generation = max(history.generation, written_generation(place.out)) + 1
         void_after = history.void_after
         history.record("generation.began", generation=generation, seated=seated, void_after=void_after)
-        self.is_running, self._is_moved = True, False
+        self._is_moved = False
         first = nodes[seated[0]]
         shelves = tuple(node.shelf for node in nodes.values())
         spares = [name for name in self.ready if name not in seated]
@@ -325,7 +331,7 @@ class Coordinator:
 
     def _stop_if_late(self) -> None:
         if self._stop_at and self._ended is None and (time.monotonic() > self._stop_at or not self.is_running):
-            self.halt()
+            self.halt("it was asked to stop and has not")
             self.end(STOP_CODE, "stopped as asked, in the middle of a step; what was committed before is kept")
 
     def _show(self, *, is_now: bool = False) -> None:

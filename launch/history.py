@@ -25,6 +25,9 @@ class History:
     causes          causes of failures since then
     failed_at       when each node failed
     void_after      steps after this one are to be forgotten by the next generation; -1: none
+    is_running      whether the newest generation's ranks were not ended
+    suspect         what an audit has found and no vote has settled
+    is_searching    whether it is being searched for the first steps that were computed wrongly
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,6 +37,8 @@ class History:
         self.causes: list[Failure] = []
         self.failed_at: dict[str, list[float]] = {}
         self.void_after = -1
+        self.is_running = self.is_searching = False
+        self.suspect: Line | None = None
         for line in read_journal(self.path):
             self._apply(line)
 
@@ -60,8 +65,13 @@ class History:
 
     def _apply(self, line: Line) -> None:
         event = line["event"]
-        if event == "generation.began":
-            self.generation, self.seated = line["generation"], line["seated"]
+        self._apply_audits(event, line)
+        if event == "started":
+            self.seated, self.causes, self.idle_restarts, self.is_running = [], [], 0, False
+        elif event == "generation.began":
+            self.generation, self.seated, self.is_running = line["generation"], line["seated"], True
+        elif event in ("halted", "ended"):
+            self.is_running = False
         elif event == "progressed":
             self.best_step, self.idle_restarts, self.causes = line["step"], 0, []
         elif event == "failed":
@@ -69,7 +79,13 @@ class History:
             names = ("node", "rank", "step", "code", "word")
             self.causes.append(Failure(kind=Kind[line["kind"]], **{name: line[name] for name in names}))
             self.failed_at.setdefault(line["node"], []).append(line["time"])
+
+    def _apply_audits(self, event: str, line: Line) -> None:
+        if event == "audit.differs":
+            self.suspect = {name: value for name, value in line.items() if name not in ("time", "event")}
+        elif event == "audit.voted":
+            self.suspect, self.is_searching = None, line["liar"] is not None and line["liar"] == line["node"]
         elif event == "rolled back":
-            self.void_after, self.best_step = line["after"], line["after"]
+            self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
         elif event == "void.gone":
             self.void_after = -1

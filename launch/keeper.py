@@ -37,7 +37,6 @@ TELL_S = 0.2
 RECONNECT_S = 0.05
 READ_BYTES = 1 << 16
 STACK_WAIT_S = 0.2
-MEMORY = Path("/dev/shm")
 KEEPER_PID = "WHOLEGRAIN_KEEPER"
 DONE = 0
 
@@ -70,7 +69,7 @@ class Keeper:
 
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
-        self._folder = Path(tempfile.mkdtemp(prefix=f"wholegrain-{name}-", dir=MEMORY if MEMORY.is_dir() else None))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=place.room))
         self._shelf = Shelf()
         self._server = ShelfServer(self._shelf, host=place.host, token=place.token)
         self._selector = selectors.DefaultSelector()

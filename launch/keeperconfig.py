@@ -6,6 +6,8 @@ from pathlib import Path
 
 from core.durable import write_durably
 
+PLACE = "place.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -15,6 +17,7 @@ class Place:
     overrides: tuple[str, ...]
     folder: Path
     out: Path
+    room: Path
     token: str
     host: str
     nodes: int
@@ -42,7 +45,7 @@ class Place:
 
     def write(self) -> Path:
         """Write it down; returns where."""
-        path = self.folder / "place.json"
+        path = self.folder / PLACE
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         path.touch(mode=0o600)
         write_durably(path, json.dumps(values).encode())
@@ -55,6 +58,6 @@ class Place:
         values = json.loads(path.read_text())
         for name in ("overrides", "faults"):
             values[name] = tuple(values[name])
-        for name in ("folder", "out"):
+        for name in ("folder", "out", "room"):
             values[name] = Path(values[name])
         return cls(**values)

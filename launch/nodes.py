@@ -7,9 +7,11 @@ ends, all of them do.
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,8 @@ from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import DONE_CODE, error_of
-from launch.keeperconfig import Place
+from launch.history import History
+from launch.keeperconfig import PLACE, Place
 from launch.local import STDERR
 from launch.pipeline import alone
 
@@ -32,6 +35,7 @@ MAX_COORDINATORS = 10
 FOLDER_NAME = "keeper"
 PREEMPTED = "PREEMPTED"
 HERE = "127.0.0.1"
+MEMORY = Path("/dev/shm")
 
 
 @dataclass(slots=True)
@@ -79,11 +83,16 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
     """What keepers and coordinator need to know."""
     folder = out / FOLDER_NAME
     folder.mkdir(exist_ok=True)
+    left = folder / PLACE
+    if left.exists():
+        # What a launch that was killed has left in memory.
+        shutil.rmtree(Place.read(left).room, ignore_errors=True)
     return Place(
         recipe=recipe,
         overrides=tuple(overrides),
         folder=folder,
         out=out,
+        room=Path(tempfile.mkdtemp(prefix="wholegrain-", dir=MEMORY if MEMORY.is_dir() else None)),
         token=secrets.token_hex(16),
         host=HERE,
         nodes=config.nodes,
@@ -109,6 +118,7 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
 def supervise_nodes(place: Place, config: LaunchConfig) -> int:
     """Start everything, and watch until the coordinator has ended with an exit code of its own; returns that."""
     path = place.write()
+    History(place.folder).record("started")
     house = House(place=path, node_return_s=config.node_return_s, coordinator=start("coordinate", str(path)))
 
     def pass_on(_number: int, _frame: FrameType | None) -> None:
@@ -124,6 +134,7 @@ def supervise_nodes(place: Place, config: LaunchConfig) -> int:
     finally:
         for child in (house.coordinator, *house.keepers.values()):
             end(child)
+        shutil.rmtree(place.room, ignore_errors=True)
         for number, handler in before.items():
             signal.signal(number, handler)
 
