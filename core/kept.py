@@ -22,6 +22,7 @@ class Kept:
     all_shelves  where to look for what earlier generations have put
     base_every   steps from one base to the next; 0: nothing is put on shelves
     void_after   steps after this one were computed wrongly and are to be forgotten; -1: none
+    is_awaited   the ranks wait for a word of the coordinator before they publish
     faults       faults to be injected (core/faults.py)
     """
 
@@ -34,6 +35,7 @@ class Kept:
     all_shelves: tuple[str, ...] = ()
     base_every: int = 0
     void_after: int = -1
+    is_awaited: bool = False
     faults: tuple[str, ...] = ()
 
     @property

@@ -57,7 +57,8 @@ class Audits:
         self._windows: list[Window] = []
         self._waiting: list[Window] = []
         self._bad: list[Window] = []
-        self._has_windows = False
+        self._has_windows = self._is_last = False
+        self._released = self._last_done = 0
 
     @property
     def is_busy(self) -> bool:
@@ -93,7 +94,10 @@ class Audits:
         elif task.what == VOTE:
             self._take_vote(task, result["audited"])
         else:
-            self._run.history.record("audited", node=task.node, count=len(result["audited"]), wrong=len(wrong))
+            count = len(result["audited"])
+            self._run.history.record("audited", node=task.node, status=message["status"], count=count, wrong=len(wrong))
+            if self._is_last and message["status"] != RetryError.exit_code:
+                self._last_done = self._run.history.generation
             if wrong and self._run.is_running:
                 self._run.history.record("audit.differs", **wrong[0], auditor=task.node)
                 self._run.halt("an audit differs")
@@ -108,9 +112,17 @@ class Audits:
 
     def _audit(self) -> None:
         run, place = self._run, self._run.place
-        if run.step() < self._audited_step + place.base_every_steps or len(run.ready) < 2:
+        is_last = run.is_at_end()
+        if is_last and self._released == run.history.generation:
             return
-        self._audited_step = run.step()
+        if is_last and (self._last_done == run.history.generation or len(run.ready) < 2):
+            self._released = run.history.generation
+            run.release()
+            return
+        is_due = is_last or run.step() >= self._audited_step + place.base_every_steps
+        if not is_due or len(run.ready) < 2:
+            return
+        self._audited_step, self._is_last = run.step(), is_last
         count = max(1, round(place.audit_rate * place.micro_batches * place.base_every_steps))
         auditors = run.idle or run.ready
         auditor = auditors[run.history.generation % len(auditors)] if run.idle else auditors[run.step() % len(auditors)]

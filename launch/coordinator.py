@@ -40,7 +40,8 @@ from launch.members import Members, Node, State
 from launch.quarantine import Quarantine
 
 # What fails together is judged together: a peer that has lost a rank may be heard before the rank's own keeper.
-SETTLE_S = 0.03
+# Keepers ask their ranks for stacks before they say that one stands still.
+SETTLE_S, SETTLE_HANG_S = 0.03, 0.5
 STATUS_S = 0.2
 STATUS = "status.json"
 
@@ -68,7 +69,7 @@ class Coordinator:
         """Coordinate until the run is done. Raises the ProjectError that it ends with otherwise."""
         while self._ended is None:
             self.members.listen()
-            if self._failures and time.monotonic() - self._failed_at > SETTLE_S:
+            if self._failures and time.monotonic() - self._failed_at > self._settle_s():
                 self._judge()
             elif self.is_running:
                 self._look_at_ranks()
@@ -122,6 +123,18 @@ class Coordinator:
         """The furthest step that a rank is in or has done."""
         beats = [beat for node in self.members.nodes.values() for beat in node.beats.values()]
         return max((step for step, _, _ in beats), default=0)
+
+    def is_at_end(self) -> bool:
+        """Whether all ranks wait for leave to publish."""
+        beats = [self.members.nodes[name].beats for name in self.history.seated if name in self.members.nodes]
+        phases = [phase for one in beats for _, phase, _ in one.values()]
+        return len(beats) == len(self.history.seated) and bool(phases) and all(phase == "wait" for phase in phases)
+
+    def release(self) -> None:
+        """Let the ranks publish."""
+        self.history.record("released", generation=self.history.generation)
+        for node in self.members.nodes.values():
+            node.tell({"do": "release", "generation": self.history.generation})
 
     def _greet(self, node: Node) -> None:
         is_seated = self.is_running and node.name in self.history.seated
@@ -196,6 +209,10 @@ class Coordinator:
         if not self._failures:
             self._failed_at = time.monotonic()
         self._failures.append(failure)
+
+    def _settle_s(self) -> float:
+        is_hang = all(one.kind is Kind.HANG for one in self._failures)
+        return SETTLE_HANG_S if is_hang else SETTLE_S
 
     def _lose(self, node: Node, why: str) -> None:
         self.audits.lose(node.name)
@@ -302,6 +319,7 @@ class Coordinator:
                 all_shelves=shelves,
                 base_every=place.base_every_steps,
                 void_after=void_after,
+                is_awaited=place.audit_rate > 0,
                 faults=place.faults,
             )
             ranks: list[dict[str, Any]] = [

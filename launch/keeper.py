@@ -26,7 +26,7 @@ from core.codetree import ROOT
 from core.errors import RetryError
 from core.heart import Pulse, limit_s
 from core.kept import VARIABLE
-from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent, read_notes
+from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent, read_notes, release
 from core.wire import TOKEN, Line, Message, encode
 from launch.keeperconfig import Place
 from launch.local import STDERR
@@ -171,6 +171,8 @@ class Keeper:
         elif message["do"] == "stop":
             for one in self._living():
                 os.kill(one.pid, signal.SIGTERM)
+        elif message["do"] == "release" and message["generation"] == self._brood.generation:
+            release(self._brood.folder)
         elif message["do"] == "task":
             out = self._folder / f"task{message['id']}.json"
             values = {**message["values"], "out": str(out)}
@@ -247,16 +249,24 @@ class Keeper:
         for one in self._living():
             if one.pulse is None and one.pid and one.heart.exists() and one.heart.stat().st_size:
                 one.pulse = Pulse(one.heart)
-            if one.pulse and not one.is_hung and self._is_over(one, now):
-                one.is_hung = True
-                beat = one.pulse.beat()
-                stacks = self._stacks()
-                facts = {"phase": beat.phase, "seconds": now - beat.since_s, "stacks": stacks}
-                self._tell_failure("hung", one, facts)
+        late = [one for one in self._living() if one.pulse and not one.is_hung and self._is_over(one, now)]
+        if late:
+            self._tell_of_hang(late, now)
         if now - self._told > TELL_S:
             self._told = now
             beats = {one.rank: self._beat(one) for one in self._brood.ranks.values()}
             self._tell({"say": "beat", "generation": self._brood.generation, "beats": beats})
+
+    def _tell_of_hang(self, late: list[Rank], now: float) -> None:
+        """Say who stands still; who does not answer is among them, even if others were late first."""
+        stacks = self._stacks()
+        late += [one for one in self._living() if one.pulse and not stacks[one.rank] and one not in late]
+        for one in late:
+            assert one.pulse
+            one.is_hung = True
+            beat = one.pulse.beat()
+            facts = {"phase": beat.phase, "seconds": now - beat.since_s, "stacks": stacks}
+            self._tell_failure("hung", one, facts)
 
     def _is_over(self, one: Rank, now: float) -> bool:
         assert one.pulse

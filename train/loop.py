@@ -43,7 +43,7 @@ from train.spikes import Measured, Watch
 from train.step import Job, Numbers, take_step
 from train.store import open_checkpoint
 from train.tiers import Tiers
-from train.vital import enter
+from train.vital import await_release, enter
 
 if TYPE_CHECKING:
     from train.wandb_view import WandbView
@@ -110,6 +110,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
             raise Preempted(f"stopped after step {done.step}, which is committed; run the same command again to go on")
     enter("wait", recipe.train.steps)
     saver.finish()
+    await_release()
     if view:
         view.finish()
     journal.event("run.finished", step=recipe.train.steps)

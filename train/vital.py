@@ -15,9 +15,11 @@ from torch import Tensor
 from core import heart
 from core.faults import Fault, read_fault
 from core.kept import kept
+from core.notes import is_released
 from core.seeds import derive_seed
 
 LONG_S = 3600.0
+POLL_S = 0.02
 MANTISSA_BITS = 23
 
 _asked: list[int] = []
@@ -38,6 +40,13 @@ def _ask(number: int, _frame: FrameType | None) -> None:
 def is_stop_asked() -> bool:
     """Whether somebody has asked this rank to stop."""
     return bool(_asked)
+
+
+def await_release() -> None:
+    """Wait until the coordinator has nothing against what was computed, where audits are asked for."""
+    told = kept()
+    while told and told.is_awaited and not is_released():
+        time.sleep(POLL_S)
 
 
 def enter(phase: str, step: int) -> None:
@@ -64,7 +73,8 @@ def _faults(step: int, phase: str) -> Sequence[Fault]:
     told = kept()
     if told is None or not told.faults:
         return ()
-    rank = int(os.environ["RANK"])
+    # An audit is no rank.
+    rank = int(os.environ.get("RANK", "-1"))
     found = [read_fault(text) for text in told.faults]
     return [
         fault

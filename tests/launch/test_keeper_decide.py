@@ -1,5 +1,8 @@
 """What is done about failures under keepers, as tables."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from launch.decide import Action, Failure, Kind, buddy, cause, is_lemon, judge, kind_of, liar, seat
@@ -24,8 +27,8 @@ def test_the_end_of_a_rank_says_what_it_was(status: int, word: str, is_oom: bool
     assert kind_of(status, word=word, is_oom=is_oom) is kind
 
 
-def _failure(kind: Kind, node: str = "a", rank: int = 0, step: int = 7, **facts: object) -> Failure:
-    return Failure(kind=kind, node=node, rank=rank, step=step, **facts)  # type: ignore[arg-type]
+def _failure(kind: Kind, node: str = "a", rank: int = 0, step: int = 7, **facts: Any) -> Failure:
+    return Failure(kind=kind, node=node, rank=rank, step=step, **facts)
 
 
 def test_the_cause_is_not_the_peer_that_noticed() -> None:
@@ -42,8 +45,8 @@ def test_of_ranks_that_stand_still_the_one_that_says_nothing_is_the_cause() -> N
     assert cause([waiting, longer]).rank == 2
 
 
-ERROR = {"code": 1, "word": "ValueError: x"}
-SAME, OTHER = {"node": "b"}, {"node": "b", "step": 8}
+ERROR = _failure(Kind.ERROR, code=1, word="ValueError: x")
+ERROR_B = replace(ERROR, node="b")
 JUDGED = [
     # what failed; causes before it; nodes left; restarts without progress: what is done, with which exit code
     (_failure(Kind.CRASH, code=-9), [], 2, 0, Action.RESTART, 75),
@@ -53,12 +56,12 @@ JUDGED = [
     (_failure(Kind.ERROR, code=64, word="bad recipe"), [], 2, 0, Action.GIVE_UP, 64),
     (_failure(Kind.ERROR, code=66, word="bad shard"), [], 2, 0, Action.GIVE_UP, 66),
     # An error is tried once more, elsewhere: the same again at the same step is no node's fault.
-    (_failure(Kind.ERROR, **ERROR), [], 2, 0, Action.RESTART, 75),
-    (_failure(Kind.ERROR, **ERROR), [_failure(Kind.ERROR, **SAME, **ERROR)], 2, 1, Action.GIVE_UP, 65),
-    (_failure(Kind.ERROR, **ERROR), [_failure(Kind.ERROR, **OTHER, **ERROR)], 2, 1, Action.RESTART, 75),
-    (_failure(Kind.ERROR, **ERROR), [_failure(Kind.ERROR, **ERROR)], 2, 1, Action.RESTART, 75),
-    (_failure(Kind.ERROR, **ERROR), [_failure(Kind.ERROR, **ERROR)], 1, 1, Action.GIVE_UP, 65),
-    (_failure(Kind.ERROR, **ERROR), [_failure(Kind.ERROR, node="b", code=1, word="other")], 2, 1, Action.RESTART, 75),
+    (ERROR, [], 2, 0, Action.RESTART, 75),
+    (ERROR, [ERROR_B], 2, 1, Action.GIVE_UP, 65),
+    (ERROR, [replace(ERROR_B, step=8)], 2, 1, Action.RESTART, 75),
+    (ERROR, [ERROR], 2, 1, Action.RESTART, 75),
+    (ERROR, [ERROR], 1, 1, Action.GIVE_UP, 65),
+    (ERROR, [_failure(Kind.ERROR, node="b", code=1, word="other")], 2, 1, Action.RESTART, 75),
     (_failure(Kind.CRASH, code=-6), [_failure(Kind.CRASH, node="b", code=-6)], 2, 1, Action.GIVE_UP, 65),
     # SIGKILL comes from outside: twice at a step may be chance, and only the budget ends it.
     (_failure(Kind.CRASH, code=-9), [_failure(Kind.CRASH, node="b", code=-9)], 2, 1, Action.RESTART, 75),
@@ -122,8 +125,5 @@ def test_a_node_that_failed_three_times_in_a_day_is_a_lemon() -> None:
 
 
 def test_the_liar_is_the_one_whom_the_third_does_not_agree_with() -> None:
-    asked = {"said": "x", "found": "y", "owner": "a", "auditor": "b"}
-    assert liar(**asked, voted="y") == "a"
-    assert liar(**asked, voted="x") == "b"
-    assert liar(**asked, voted="z") is None
-    assert liar(**asked, voted="") is None
+    votes = {voted: liar(said="x", found="y", owner="a", auditor="b", voted=voted) for voted in ("y", "x", "z", "")}
+    assert votes == {"y": "a", "x": "b", "z": None, "": None}
