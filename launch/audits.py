@@ -21,6 +21,7 @@ from core.wire import Message
 from launch import evidence
 from launch.decide import Action, liar
 from launch.members import Node, State
+from launch.plan import audited_of
 
 if TYPE_CHECKING:
     from launch.coordinator import Coordinator
@@ -123,7 +124,7 @@ class Audits:
         if not is_due or len(run.ready) < 2:
             return
         self._audited_step, self._is_last = run.step(), is_last
-        count = max(1, round(place.audit_rate * place.micro_batches * place.base_every_steps))
+        count = audited_of(place.audit_rate, micro_batches=place.micro_batches, every_steps=place.base_every_steps)
         auditors = run.idle or run.ready
         auditor = auditors[run.history.generation % len(auditors)] if run.idle else auditors[run.step() % len(auditors)]
         self._ask(AUDIT, auditor, "audit", {"seed": self._number, "count": count})
