@@ -41,7 +41,7 @@ from launch.quarantine import Quarantine
 
 # What fails together is judged together: a peer that has lost a rank may be heard before the rank's own keeper.
 # Keepers ask their ranks for stacks before they say that one stands still.
-SETTLE_S, SETTLE_HANG_S = 0.03, 0.5
+SETTLE_S, SETTLE_HANG_S = 0.03, 0.3
 STATUS_S = 0.2
 STATUS = "status.json"
 
