@@ -60,6 +60,8 @@ class LaunchConfig:
     audit_rate: float = placement(0.0)
     # How long a node is left alone that has lied, or failed too often.
     quarantine_s: float = placement(86400.0)
+    # Failures in a day after which it has; 0 is never.
+    lemon_failures: int = placement(3)
     # Faults to inject (core/faults.py).
     faults: list[str] = placement(list)
 
@@ -94,7 +96,13 @@ class LaunchConfig:
             )
 
     def _check_keepers(self) -> None:
-        for name, least in (("nodes", 0), ("ranks_per_node", 1), ("spares", 0), ("base_every_steps", 0)):
+        for name, least in (
+            ("nodes", 0),
+            ("ranks_per_node", 1),
+            ("spares", 0),
+            ("base_every_steps", 0),
+            ("lemon_failures", 0),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"launch.{name} is {getattr(self, name)}; give at least {least}")
         if not 0 <= self.audit_rate <= 1:

@@ -148,6 +148,11 @@ class Coordinator:
             self.history.record("refused", node=node.name, reason=reason)
         elif has_ranks:
             node.state = State.READY
+            for rank, status in node.statuses.items():
+                # It was not told while there was no coordinator.
+                kind = kind_of(status, word="", is_oom=False) if status is not None else None
+                if kind:
+                    self._note(Failure(kind=kind, node=node.name, rank=rank, step=self.step(), code=status or 0))
         else:
             if node.statuses:
                 node.tell({"do": "kill", "generation": self.history.generation})
@@ -247,7 +252,8 @@ class Coordinator:
             self.end(verdict.exit_code, f"{verdict.reason}; evidence in {self.place.folder / evidence.NAME}")
             return
         times = self.history.failed_at.get(found.node, [])
-        if is_lemon(times, now=time.time()) and len(self.ready) > 1 and not verdict.is_moved:
+        limit = self.place.lemon_failures
+        if is_lemon(times, now=time.time(), limit=limit) and len(self.ready) > 1 and not verdict.is_moved:
             self.set_aside(found.node, reason=f"it failed {len(times)} times", evidence=str(self.history.path))
         self._is_moved, self._not_before = verdict.is_moved, time.monotonic() + verdict.wait_s
 
@@ -352,11 +358,19 @@ class Coordinator:
             self.halt("it was asked to stop and has not")
             self.end(STOP_CODE, "stopped as asked, in the middle of a step; what was committed before is kept")
 
+    def _let_in_again(self) -> None:
+        """A node whose quarantine has expired may show its passport."""
+        for node in self.members.nodes.values():
+            if node.state is State.REFUSED and node.port and not self.quarantine.reason(node.name):
+                node.state = State.STARTING
+                self._admit(node)
+
     def _show(self, *, is_now: bool = False) -> None:
         """Write down who is where, for people, drills and tests."""
         if time.monotonic() - self._status_at < STATUS_S and not is_now:
             return
         self._status_at = time.monotonic()
+        self._let_in_again()
         nodes = {
             name: {
                 "keeper": node.pid,

@@ -147,7 +147,7 @@ class Verdict:
 
 # What a program does to itself; SIGKILL comes from outside.
 OWN_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-LEMON_FAILURES, LEMON_WINDOW_S = 3, 24 * 3600.0
+LEMON_WINDOW_S = 24 * 3600.0
 
 
 def kind_of(status: int, *, word: str, is_oom: bool) -> Kind | None:
@@ -224,9 +224,12 @@ def buddy(node: str, *, seated: Sequence[str], spares: Sequence[str]) -> str | N
     return next(iter([*others, *spares]), None)
 
 
-def is_lemon(times: Sequence[float], *, now: float) -> bool:
-    """Whether a node has failed so often lately that it is to be left alone for a while; `times` are its failures'."""
-    return sum(now - time < LEMON_WINDOW_S for time in times) >= LEMON_FAILURES
+def is_lemon(times: Sequence[float], *, now: float, limit: int) -> bool:
+    """Whether a node has failed so often lately that it is to be left alone for a while; `times` are its failures'.
+
+    With a limit of 0 none is.
+    """
+    return 0 < limit <= sum(now - time < LEMON_WINDOW_S for time in times)
 
 
 def liar(*, said: str, found: str, voted: str, owner: str, auditor: str) -> str | None:

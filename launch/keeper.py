@@ -128,6 +128,8 @@ class Keeper:
         self._coordinator, self._lines = found, Line()
         self._selector.register(found, selectors.EVENT_READ, "coordinator")
         brood = self._brood
+        for one in brood.ranks.values():
+            one.is_hung = False
         self._tell(
             {
                 TOKEN: self._place.token,

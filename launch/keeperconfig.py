@@ -33,6 +33,7 @@ class Place:
     audit_rate: float
     micro_batches: int
     quarantine_s: float
+    lemon_failures: int
     max_restarts_without_progress: int
     backoff_s: float
     stop_grace_s: float

@@ -108,6 +108,7 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
         audit_rate=config.audit_rate,
         micro_batches=micro_batches,
         quarantine_s=config.quarantine_s,
+        lemon_failures=config.lemon_failures,
         max_restarts_without_progress=config.max_restarts_without_progress,
         backoff_s=config.backoff_s,
         stop_grace_s=config.stop_grace_s,

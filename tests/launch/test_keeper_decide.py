@@ -119,9 +119,10 @@ def test_a_buddy_is_another_node_if_there_is_one() -> None:
 
 
 def test_a_node_that_failed_three_times_in_a_day_is_a_lemon() -> None:
-    assert is_lemon([0.0, 10.0, 20.0], now=30.0)
-    assert not is_lemon([0.0, 10.0], now=30.0)
-    assert not is_lemon([0.0, 10.0, 20.0], now=24 * 3600.0 + 5.0)
+    assert is_lemon([0.0, 10.0, 20.0], now=30.0, limit=3)
+    assert not is_lemon([0.0, 10.0], now=30.0, limit=3)
+    assert not is_lemon([0.0, 10.0, 20.0], now=24 * 3600.0 + 5.0, limit=3)
+    assert not is_lemon([0.0, 10.0, 20.0], now=30.0, limit=0)
 
 
 def test_the_liar_is_the_one_whom_the_third_does_not_agree_with() -> None:
