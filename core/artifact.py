@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,17 +105,23 @@ def _is_pointed_otherwise(wanted: Plan, artifact: Artifact) -> bool:
 
 
 def build(
-    wanted: Plan, write: Callable[[Path], Facts], *, is_resumable: bool = False, lock_wait_s: float = 0.0
+    wanted: Plan,
+    write: Callable[[Path], Facts],
+    *,
+    is_resumable: bool = False,
+    lock_wait_s: float = 0.0,
+    is_locked: bool = True,
 ) -> Artifact:
     """Return the artifact of a plan: found and verified, or else made by `write(folder)`.
 
     `write` fills the folder and returns the facts: JSON values that the clock and placement cannot change, among
     them `came_in` and `went_out`, one phrase each. A resumable writer finds its own unfinished work in the folder;
     for others it is empty. Raises RetryError if another process is still making the same artifact after
-    `lock_wait_s`: processes of a killed job may take a moment to be gone.
+    `lock_wait_s`: processes of a killed job may take a moment to be gone. Without `is_locked` somebody else sees to it
+    that no two commit: a frozen process would hold a lock for ever.
     """
     wanted.out.mkdir(parents=True, exist_ok=True)
-    with _locked(wanted.out / f".{wanted.final.name}.lock", wait_s=lock_wait_s):
+    with _locked(wanted.out / f".{wanted.final.name}.lock", wait_s=lock_wait_s) if is_locked else nullcontext():
         artifact = find(wanted)
         if artifact is None:
             if wanted.aside.exists() and not is_resumable:

@@ -14,7 +14,7 @@ def canonical_json(value: Any) -> bytes:
     return text.encode()
 
 
-def sha256_hex(content: bytes) -> str:
+def sha256_hex(content: bytes | bytearray) -> str:
     """SHA-256 of bytes, as 64 lower-case hex digits."""
     return hashlib.sha256(content).hexdigest()
 

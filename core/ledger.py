@@ -68,7 +68,8 @@ class Ledger:
                 f"{path} is the ledger of another run (its first line differs); give this run its own folder"
             )
         self._lines = lines
-        self._rewrite()
+        # Anew in any case: a process of an older generation that wakes up appends to a file that has no name any more.
+        self._write()
         self._stream = path.open("ab")
 
     @property
@@ -98,7 +99,7 @@ class Ledger:
         dropped = self.steps[len(kept) :]
         self._lines = [self._lines[0], *kept]
         self._stream.close()
-        self._rewrite()
+        self._write()
         self._stream = self._path.open("ab")
         return dropped
 
@@ -106,10 +107,8 @@ class Ledger:
         """Close the file."""
         self._stream.close()
 
-    def _rewrite(self) -> None:
-        content = b"".join(canonical_json(line) + b"\n" for line in self._lines)
-        if self._path.read_bytes() != content:
-            write_durably(self._path, content)
+    def _write(self) -> None:
+        write_durably(self._path, b"".join(canonical_json(line) + b"\n" for line in self._lines))
 
 
 def read_lines(path: Path, *, is_torn_allowed: bool = False) -> list[Line]:

@@ -21,6 +21,7 @@ from core.errors import RetryError
 FOLDER = "WHOLEGRAIN_NOTES"
 DIE_WITH_PARENT = "WHOLEGRAIN_DIE_WITH_PARENT"
 PR_SET_PDEATHSIG = 1
+RELEASED = "released"
 
 _first_beat: dict[str, Any] = {}
 
@@ -40,6 +41,16 @@ def leave_work(folder: Path) -> None:
 def leave_exit(exit_code: int, message: str) -> None:
     """Say why this rank ends."""
     _leave("exit", {"pid": os.getpid(), "exit_code": exit_code, "message": message})
+
+
+def release(folder: Path) -> None:
+    """Let the ranks of a folder publish what they have made."""
+    (folder / RELEASED).touch()
+
+
+def is_released() -> bool:
+    """Whether this rank may publish."""
+    return (Path(os.environ[FOLDER]) / RELEASED).exists()
 
 
 def read_notes(folder: Path, kind: str) -> dict[int, dict[str, Any]]:

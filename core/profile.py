@@ -153,7 +153,7 @@ def fingerprint(profile: ProfileConfig) -> dict[str, Any]:
         "asked": identity(profile),
         "machine": platform.machine(),
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "builds": {name: version(name) for name in BUILDS},
+        "builds": dict(builds()),
     }
     if profile.is_compiled or profile.is_update_fused:
         facts["compiler"] = compiler_version()
@@ -162,6 +162,12 @@ def fingerprint(profile: ProfileConfig) -> dict[str, Any]:
     if profile.is_bound_to_cpu_model:
         facts["cpu"] = {"model": cpu_field("model name"), "flags": sorted(cpu_flags())}
     return facts
+
+
+@cache
+def builds() -> tuple[tuple[str, str], ...]:
+    """The versions of BUILDS; they do not change while a process lives."""
+    return tuple((name, version(name)) for name in BUILDS)
 
 
 def compiler_path() -> str:

@@ -5,10 +5,15 @@ from enum import Enum
 
 from core.config import placement
 from core.errors import ConfigError
+from core.faults import read_fault
 from launch.preflightconfig import PreflightConfig
 from launch.renderers.config import ClusterConfig, Target
 
 OFF, AUTO = "off", "auto"
+KEEPER_TIMES = (
+    *("watchdog_floor_s", "watchdog_factor", "node_timeout_s", "join_s", "coordinator_timeout_s"),
+    *("node_return_s", "quarantine_s"),
+)
 
 
 class Starter(Enum):
@@ -44,6 +49,30 @@ class LaunchConfig:
     # The drill: this rank is killed with SIGKILL once it has finished this step, once per training artifact.
     kill_rank: int = placement(-1)
     kill_at_step: int = placement(0)
+    # Under keepers (`launch supervise`): nodes that train, ranks on each, and nodes that wait in reserve.
+    nodes: int = placement(0)
+    ranks_per_node: int = placement(1)
+    spares: int = placement(0)
+    # A rank is taken for hung when a phase of a step lasts longer than both this and so many times its 99th percentile.
+    watchdog_floor_s: float = placement(60.0)
+    watchdog_factor: float = placement(10.0)
+    # A node is lost when its keeper says nothing for so long; at the start one is waited for so long.
+    node_timeout_s: float = placement(3.0)
+    join_s: float = placement(120.0)
+    # Ranks go on for so long without a coordinator.
+    coordinator_timeout_s: float = placement(30.0)
+    # An emulated node that was lost comes back after so long; 0 is never.
+    node_return_s: float = placement(0.0)
+    # Every so many steps ranks hand their state to keepers, and their gradients at each step; 0 is never.
+    base_every_steps: int = placement(10)
+    # The share of micro-batches that another node computes again; 0 is none.
+    audit_rate: float = placement(0.0)
+    # How long a node is left alone that has lied, or failed too often.
+    quarantine_s: float = placement(86400.0)
+    # Failures in a day after which it has; 0 is never.
+    lemon_failures: int = placement(3)
+    # Faults to inject (core/faults.py).
+    faults: list[str] = placement(list)
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -52,7 +81,8 @@ class LaunchConfig:
             raise ConfigError(
                 f"launch.max_restarts_without_progress is {self.max_restarts_without_progress}; give 0 or more"
             )
-        for name in ("backoff_s", "stop_grace_s", "stall_s", "start_s"):
+        self._check_keepers()
+        for name in ("backoff_s", "stop_grace_s", "stall_s", "start_s", *KEEPER_TIMES):
             if getattr(self, name) < 0:
                 raise ConfigError(f"launch.{name} is {getattr(self, name)}; give a time of 0 seconds or more")
         if self.kill_at_step < 0:
@@ -78,6 +108,23 @@ class LaunchConfig:
                 "the drill kills a process of this machine, and srun's may be elsewhere; "
                 "give launch.kill_at_step=0, or another launch.starter"
             )
+
+    def _check_keepers(self) -> None:
+        for name, least in (
+            ("nodes", 0),
+            ("ranks_per_node", 1),
+            ("spares", 0),
+            ("base_every_steps", 0),
+            ("lemon_failures", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"launch.{name} is {getattr(self, name)}; give at least {least}")
+        if not 0 <= self.audit_rate <= 1:
+            raise ConfigError(f"launch.audit_rate is {self.audit_rate}; give a share from 0 to 1")
+        if self.audit_rate and not self.base_every_steps:
+            raise ConfigError("launch.audit_rate needs states to audit from; give launch.base_every_steps")
+        for text in self.faults:
+            read_fault(text)
 
     @property
     def is_drill(self) -> bool:

@@ -5,6 +5,9 @@ from core.cli import Verb, main
 VERBS = {
     "run": Verb("train.run:main", "train from packed tokens to checkpoints; alone or under torchrun"),
     "status": Verb("train.status:main", "say whether a run is finished, or which step is committed"),
+    "serve-ranks": Verb(
+        "train.zygote:main", "fork ranks as a node's keeper asks for them (launch supervise starts it)"
+    ),
     "replay": Verb("train.replay:main", "do some steps of a run again and write their numbers"),
     "scrub": Verb("train.scrub:main", "look for damage in checkpoints beside a run, which starts it itself"),
     "burn": Verb("train.burn:main", "make matrix products over and over and print the hash of what came out"),

@@ -11,7 +11,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from core.artifact import WITNESS, Facts
+from core.errors import Preempted
 from core.journal import Journal
+from core.kept import kept
 from core.ledger import Line
 from core.notes import leave_beat
 from data.heldout import Heldout
 from data.loader import Loader
 from model.init import initialize
 from model.numerics import honour
+from train.chain import chains
 from train.checkpoint import fill_weights, read_moments
 from train.config import Save, WandbMode
 from train.forward import new_model, run_as_asked
@@ -41,6 +44,8 @@ from train.selftests import check_at_start
 from train.spikes import Measured, Watch
 from train.step import Job, Numbers, take_step
 from train.store import open_checkpoint
+from train.tiers import Tiers
+from train.vital import await_release, enter
 
 if TYPE_CHECKING:
     from train.wandb_view import WandbView
@@ -81,9 +86,8 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     journal = Journal(journal_path, rank=world.rank, generation=generation, is_speaking=world.is_first)
     how = recipe.train.placement.value
     journal.event("run.started", placement=how, world_size=world.size, host=socket.gethostname(), pid=getpid())
-    start, checkpoint = world.share(records.find_start(journal) if records else None)
     heldout = open_heldout(recipe, pack, loader=loader)
-    job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=checkpoint)
+    job, start = begin(recipe, world=world, loader=loader, heldout=heldout, records=records, journal=journal)
     saver = Saver(job.placed, world, committer=records)
     if records:
         records.hold_room(kept_layouts(job.placed))
@@ -95,14 +99,23 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
             if records:
                 records.go_back(done.step, to=done.to)
             continue
-        _save(saver, done, records=records, is_waiting=recipe.train.save is Save.SYNC)
+        enter("write", done.step)
+        is_stopping = done.numbers.is_stopping
+        _save(saver, done, records=records, is_waiting=is_stopping or recipe.train.save is Save.SYNC)
+        if job.tiers:
+            job.tiers.end_step(job, done.step)
         if view:
             view.log(done.step, numbers=done.numbers, scores=done.scores)
         _record_scores(journal, done)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step)
         began = time.perf_counter()
         leave_beat(done.step)
+        if is_stopping and done.step < recipe.train.steps:
+            world.wait()
+            raise Preempted(f"stopped after step {done.step}, which is committed; run the same command again to go on")
+    enter("wait", recipe.train.steps)
     saver.finish()
+    await_release()
     if view:
         view.finish()
     journal.event("run.finished", step=recipe.train.steps)
@@ -117,7 +130,7 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
     returned: Line = {}
     while step < until:
         step += 1
-        numbers = take_step(job, step)
+        numbers = (job.tiers.redo(job, step) if job.tiers else None) or take_step(job, step)
         is_saved = job.config.is_saved(step)
         if saved and job.watch.must_return(is_saved=is_saved):
             job.watch.go_back(saved.measured, step=step, to=saved.step)
@@ -153,11 +166,12 @@ class Saved:
 
 def _save(saver: Saver, done: Done, *, records: Records | None, is_waiting: bool) -> None:
     """Write a step down, begin its checkpoint if it is saved, and go on with the one under way."""
-    if done.is_saved:
+    is_begun = done.is_saved or done.numbers.is_stopping
+    if is_begun:
         saver.finish()
     if records:
-        records.add(done.line, is_saved=done.is_saved, measured=done.measured)
-    if done.is_saved:
+        records.add(done.line, is_saved=is_begun, is_told=done.is_saved, measured=done.measured)
+    if is_begun:
         saver.begin(done.step)
     saver.advance(is_waiting=is_waiting)
 
@@ -183,18 +197,55 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, scores: Scores | None)
     return line
 
 
+def begin(
+    recipe: Recipe,
+    *,
+    world: World,
+    loader: Loader,
+    heldout: Heldout | None,
+    records: Records | None,
+    journal: Journal,
+) -> tuple[Job, int]:
+    """The job, with the state after the step that is returned: from keepers' memory, from disk, or the initial one."""
+    tiers = open_tiers(recipe, world)
+    found = chains(tiers.inventory()) if tiers and records else []
+    start, checkpoint, chain = world.share(records.find_start(journal, found) if records else None)
+    job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=checkpoint, is_filled=chain is None)
+    if tiers:
+        job = replace(job, tiers=tiers)
+        if chain:
+            tiers.restore(job, chain, after=start)
+        tiers.end_step(job, start)
+    return job, start
+
+
+def open_tiers(recipe: Recipe, world: World) -> Tiers | None:
+    """The keepers' memory, if there is one; what the spike policy goes back to is on disk only."""
+    told = kept()
+    return Tiers(told, world) if told and told.base_every and not recipe.train.spikes.is_on else None
+
+
 def prepare(
-    recipe: Recipe, *, world: World, loader: Loader, checkpoint: Path | None, heldout: Heldout | None = None
+    recipe: Recipe,
+    *,
+    world: World,
+    loader: Loader,
+    checkpoint: Path | None,
+    heldout: Heldout | None = None,
+    is_filled: bool = True,
 ) -> Job:
-    """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks."""
+    """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks.
+
+    If not `is_filled`, the weights come from elsewhere and are left as they are.
+    """
     honour(recipe.profile)
     check_at_start(recipe)
     config = recipe.train
     model = new_model(recipe)
-    saved = open_checkpoint(checkpoint) if checkpoint else None
+    saved = open_checkpoint(checkpoint) if checkpoint and is_filled else None
     if saved:
         fill_weights(model, saved)
-    else:
+    elif is_filled:
         initialize(model, seed=config.seed, std=recipe.model.init_std, width_factor=recipe.model.width_factor)
     count = sum(parameter.numel() for parameter in model.parameters())
     run_as_asked(model, recipe)

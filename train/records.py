@@ -13,8 +13,10 @@ from core.codetree import code_hash
 from core.errors import DataError, DeterministicError, RetryError
 from core.hashing import canonical_json, hash_value
 from core.journal import Journal
+from core.kept import kept
 from core.ledger import Ledger, Line, first_difference, full_head, genesis, trajectory_head
 from core.progress import Progress
+from train.chain import Chain, choose_chain
 from train.destination import Destination
 from train.parent import check_parent
 from train.recipe import Recipe
@@ -24,6 +26,7 @@ from train.scrub import Scrubber
 from train.spikes import Measured
 from train.store import (
     CHECKPOINTS,
+    PREFIX,
     Position,
     aside_of,
     begin_generation,
@@ -51,7 +54,9 @@ class Records:
         self._witness.mkdir(exist_ok=True)
         # First of all: on a full disk the generation could not be written otherwise.
         sweep_reserves(self._checkpoints)
-        self.generation = begin_generation(self._witness)
+        told = kept()
+        self.generation = begin_generation(self._witness, given=told.generation if told else 0)
+        self._void_after = told.void_after if told else -1
         sweep(self._checkpoints)
         facts = recipe.facts
         (folder / CONFIG).write_bytes(canonical_json(facts))
@@ -75,13 +80,15 @@ class Records:
         self._dropped: list[Line] = []
         self._held_back: list[Line] = []
         self._measured: Measured | None = None
-        self._is_room_held = True
+        self._is_room_held = self._is_root_told = True
         self._scrubber: Scrubber | None = None
         # The thread that commits removes checkpoints, and damaged ones are put away meanwhile.
         self._is_moving = Lock()
 
-    def find_start(self, journal: Journal) -> tuple[int, Path | None]:
-        """Decide from which step and checkpoint to go on (0 and None: from the initial weights).
+    def find_start(self, journal: Journal, found: Sequence[Chain] = ()) -> tuple[int, Path | None, Chain | None]:
+        """Decide from which step and checkpoint, or from which of the chains found in memory, to go on.
+
+        Step 0 without either is from the initial weights.
 
         The ledger is cut there, and refused checkpoints are moved to the witness.
         """
@@ -91,34 +98,44 @@ class Records:
         start = choose_start(self._candidates(), is_kept=lambda step: step > first and self._config.is_kept(step))
         for refused in start.refused:
             self._put_away(refused)
-        self._dropped = self._ledger.cut(start.step)
+        chain = choose_chain(
+            found, checkpoint=start.step, last_line=len(self._ledger.steps) + first, is_saved=self._config.is_saved
+        )
+        after = max(start.step, chain.base) if chain else start.step
+        self._dropped = self._ledger.cut(after)
+        if self._void_after >= 0:
+            # What was computed wrongly is no measure for what comes now.
+            self._dropped = [line for line in self._dropped if line["step"] <= self._void_after]
         journal.event(
             "run.resumed" if start.step or self._dropped else "run.begun",
-            step=start.step,
+            step=chain.last if chain else start.step,
             checkpoint=folder_name(start.step) if start.step else "none",
-            why=start.reason,
+            why=f"keepers hold the state after step {chain.last}" if chain else start.reason,
             redone_steps=len(self._dropped),
         )
-        self._progress = Progress("train", total=self._config.steps, unit="steps", done=max(start.step, first))
+        self._progress = Progress("train", total=self._config.steps, unit="steps", done=max(after, first))
         if self._config.scrub_every_s:
             self._scrubber = Scrubber(self._checkpoints, pause_s=self._config.scrub_every_s)
         if start.step:
-            return start.step, self._checkpoints / folder_name(start.step)
-        return first, self._config.start.checkpoint if self._parent else None
+            return after, self._checkpoints / folder_name(start.step), chain
+        return max(first, after), self._config.start.checkpoint if self._parent else None, chain
 
     def hold_room(self, layouts: Mapping[str, Layout]) -> None:
         """Take the room for the next checkpoint."""
         self._reserve = Reserve(self._checkpoints, layouts, generation=self.generation)
         self._hold_room()
 
-    def add(self, line: Line, *, is_saved: bool, measured: Measured | None = None) -> None:
+    def add(self, line: Line, *, is_saved: bool, is_told: bool = True, measured: Measured | None = None) -> None:
         """Write down a finished step; a saved one, and those after it, when its state root is known.
+
+        Of a step that is saved out of turn, not `is_told`, the line has no state root: the ledger does not know it.
 
         Raises DeterministicError if the step was done before a restart and gave something else.
         """
         self._heed_scrubber()
         if is_saved or self._held_back:
             self._held_back.append(line)
+            self._is_root_told = is_told if is_saved else self._is_root_told
             self._measured = measured if is_saved else self._measured
         else:
             self._append(line)
@@ -137,7 +154,7 @@ class Records:
         """
         line, *later = self._held_back
         self._held_back = []
-        self._append(line | {"state": root})
+        self._append(line | ({"state": root} if self._is_root_told else {}))
         position = Position(
             step=line["step"],
             tokens=line["tokens"],
@@ -251,6 +268,8 @@ class Records:
         return [Candidate(step, self._fault(path, heads.get(step))) for step, path in found.items()]
 
     def _fault(self, path: Path, ledger_head: str | None) -> str:
+        if 0 <= self._void_after < int(path.name.removeprefix(PREFIX)):
+            return f"{path} was made of steps that were computed wrongly"
         try:
             position = open_checkpoint(path).position
         except DataError as error:

@@ -5,12 +5,14 @@ Works as one process (`python -m train run RECIPE`) and on every rank of `torchr
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.artifact import Facts, Plan, build, current, plan
 from core.cli import recipe_and_overrides
 from core.errors import ConfigError
+from core.kept import kept
 from core.profile import apply
 from train.recipe import Recipe, read_recipe
 from train.starter import Seat, take_seat
@@ -21,24 +23,46 @@ if TYPE_CHECKING:
 STAGE = "train"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be made, and of what."""
+
+    recipe: Recipe
+    pack: Path
+    wanted: Plan
+
+
 def main(arguments: Sequence[str]) -> None:
     """Train; the first rank writes the artifact's folder to standard output."""
-    recipe = read_recipe(*recipe_and_overrides(arguments, "python -m train run"))
+    make(read_work(arguments, "python -m train run"))
+
+
+def read_work(arguments: Sequence[str], usage: str) -> Work:
+    """Read the recipe, find what it needs, and set the profile's environment."""
+    recipe = read_recipe(*recipe_and_overrides(arguments, usage))
     pack = current(recipe.run.inputs_folder, "pack")
     wanted = plan(STAGE, folder="train", out=recipe.run.out_folder, config=recipe.facts, inputs={"pack": pack})
     apply(recipe.profile)
-    from train.runtime import open_world  # imports torch, which must find the profile's environment
+    return Work(recipe=recipe, pack=pack.folder, wanted=wanted)
 
-    config, device = recipe.train, recipe.profile.device.value
+
+def make(work: Work) -> None:
+    """Train as one rank of those that were started."""
+    from train.runtime import open_world  # imports torch, which must find the profile's environment
+    from train.vital import begin
+
+    recipe, wanted, config = work.recipe, work.wanted, work.recipe.train
+    device = recipe.profile.device.value
     seat = take_seat(config)
     if seat.is_idle:
         tell_idle(seat)
         return
+    begin(seat.rank)
     with open_world(seat, device=device, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         if world.is_first:
-            _lead(wanted, recipe=recipe, world=world, pack=pack.folder)
+            _lead(wanted, recipe=recipe, world=world, pack=work.pack)
         else:
-            _follow(wanted, recipe=recipe, world=world, pack=pack.folder)
+            _follow(wanted, recipe=recipe, world=world, pack=work.pack)
 
 
 def tell_idle(seat: Seat) -> None:
@@ -69,7 +93,8 @@ def _lead(wanted: Plan, *, recipe: Recipe, world: "World", pack: Path) -> None:
         with told_full_disks(aside):
             return train(recipe, world=world, pack=pack, folder=aside)
 
-    artifact = build(wanted, write, is_resumable=True, lock_wait_s=recipe.train.lock_wait_s)
+    # Under a keeper generations take the place of the lock.
+    artifact = build(wanted, write, is_resumable=True, lock_wait_s=recipe.train.lock_wait_s, is_locked=kept() is None)
     if not is_made:
         world.share({"key": wanted.key, "is_made": False})
         sys.stderr.write(f"{artifact.folder.name} is finished already\n")

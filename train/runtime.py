@@ -16,10 +16,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
 from core.errors import RetryError
 from core.gpu import failed
+from core.kept import kept
 from train.starter import Seat
 
 # The backend of each kind of device. nccl has not been exercised: no machine with a GPU has run this yet.
@@ -120,7 +121,10 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
     try:
         if size > 1:
             timeout = timedelta(seconds=timeout_s)
-            dist.init_process_group(BACKENDS[device], timeout=timeout, rank=rank, world_size=size, device_id=taken)
+            store = kept_store(timeout_s=timeout_s)
+            dist.init_process_group(
+                BACKENDS[device], timeout=timeout, rank=rank, world_size=size, store=store, device_id=taken
+            )
         elif is_grouped:
             dist.init_process_group(BACKENDS[device], store=HashStore(), rank=0, world_size=1, device_id=taken)
         yield World(rank=rank, size=size, device=device, node_ranks=seat.node_ranks)
@@ -147,6 +151,26 @@ def take_gpu(local_rank: int) -> torch.device:
     device = torch.device("cuda", 0 if count == 1 else local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def kept_store(*, timeout_s: float) -> Store | None:
+    """Where the ranks of a keeper's generation meet, or None without a keeper.
+
+    The first rank holds it, listening where its keeper has listened since before the others were told. So it is lost
+    with its rank only, and every generation has a new one: keys of an older one are met by nobody.
+    """
+    told = kept()
+    if told is None:
+        return None
+    store = TCPStore(
+        told.host,
+        told.port,
+        is_master=told.listening >= 0,
+        timeout=timedelta(seconds=timeout_s),
+        wait_for_workers=False,
+        master_listen_fd=told.listening if told.listening >= 0 else None,
+    )
+    return PrefixStore(f"gen{told.generation}", store)
 
 
 def is_peer_failure(error: RuntimeError) -> bool:

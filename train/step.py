@@ -4,8 +4,9 @@ import math
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,6 +24,10 @@ from train.placed import Placed
 from train.runtime import World
 from train.schedule import learning_rate
 from train.spikes import Watch
+from train.vital import enter, is_stop_asked, lie
+
+if TYPE_CHECKING:
+    from train.tiers import Tiers
 
 # A micro-batch's result as int64 words: its loss, a double, and the 32 bytes of its gradient's root.
 RESULT = struct.Struct("<d32s")
@@ -44,6 +49,8 @@ class Job:
     watch: Watch
     parameter_count: int
     heldout: Heldout | None = None
+    # Only under a keeper.
+    tiers: "Tiers | None" = None
 
     def data_step(self, step: int) -> int:
         """The step of the data order that a step takes: further on if data were skipped."""
@@ -57,7 +64,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight."""
+    """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight.
+
+    `is_stopping` says that a rank was asked to stop, and that all do so after this step.
+    """
 
     data_step: int
     left_out: str
@@ -67,43 +77,61 @@ class Numbers:
     grads: str | None
     seconds: float
     compute_seconds: float
+    is_stopping: bool = False
 
 
 def take_step(job: Job, step: int) -> Numbers:
     """Take step `step` (from 1). Raises DeterministicError if the loss or a gradient is not finite."""
     config, placed = job.config, job.placed
     started = time.perf_counter()
-    losses, roots = _micro_batches(job, step)
+    enter("compute", step)
+    losses, roots, is_stopping = _micro_batches(job, step)
     compute_seconds = time.perf_counter() - started
+    enter("reduce", step)
     gradients = placed.reduce()
     loss = _mean_loss(job, losses, step)
     norm = _mean_norm(job, gradients, step)
     lr = learning_rate(step, config)
     data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
-    if left_out:
-        placed.drop()
-    else:
-        _update(job, gradients, step=step, lr=lr, norm=norm)
-    job.watch.note(loss=loss, norm=norm, reason=left_out)
-    return Numbers(
+    numbers = Numbers(
         data_step=data_step,
         left_out=left_out,
         lr=lr,
         loss=loss,
         norm=norm,
         grads=merkle_root([leaf_hash(root) for root in roots]).hex() if config.is_digested(step) else None,
-        seconds=time.perf_counter() - started,
+        seconds=0.0,
         compute_seconds=compute_seconds,
+        is_stopping=is_stopping,
     )
+    if job.tiers:
+        job.tiers.log(job, gradients, step=step, numbers=numbers, roots=roots)
+    enter("update", step)
+    apply_update(job, gradients, step=step, numbers=numbers)
+    return replace(numbers, seconds=time.perf_counter() - started)
 
 
-def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
-    """Compute this rank's share of the step; returns losses and gradient roots of all micro-batches, by index."""
+def apply_update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, numbers: Numbers) -> None:
+    """Change the weights as a step's numbers say. Gradients, of the sum, may be written over."""
+    if numbers.left_out:
+        job.placed.drop()
+    else:
+        _update(job, gradients, step=step, lr=numbers.lr, norm=numbers.norm)
+    job.watch.note(loss=numbers.loss, norm=numbers.norm, reason=numbers.left_out)
+
+
+def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes], bool]:
+    """Compute this rank's share of the step; returns losses and gradient roots of all micro-batches, by index.
+
+    The third is whether any rank was asked to stop: nobody needs to ask the others for it.
+    """
     is_digested = job.config.is_digested(step)
-    results = torch.zeros(job.config.micro_batches, 5, dtype=torch.int64)
+    results = torch.zeros(job.config.micro_batches + 1, 5, dtype=torch.int64)
+    results[-1, 0] = is_stop_asked()
     for micro_step in job.placed.micro_steps:
         tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
         loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
+        lie(loss.followed, step=step, index=micro_step.index)
         root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
         if not micro_step.is_dummy:
             packed = RESULT.pack(float(loss.told.detach()), bytes.fromhex(root) if root else NO_ROOT)
@@ -113,8 +141,9 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes]]:
         torch.cuda.synchronize()
     # Every row is zero on all ranks but one: the sum only moves it.
     job.world.add_integers(results)
-    unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in results.tolist()]
-    return [loss for loss, _ in unpacked], [root for _, root in unpacked]
+    *rows, (asked, *_) = results.tolist()
+    unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in rows]
+    return [loss for loss, _ in unpacked], [root for _, root in unpacked], asked > 0
 
 
 def _mean_loss(job: Job, losses: Sequence[float], step: int) -> float:

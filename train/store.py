@@ -73,9 +73,14 @@ def file_of(name: str) -> str:
     return OPTIMIZER if name.startswith(MOMENT_PREFIXES) else MODEL
 
 
-def begin_generation(witness: Path) -> int:
-    """Count up the number of times that the run was started; older processes can no longer commit."""
-    generation = _generation(witness) + 1
+def begin_generation(witness: Path, *, given: int = 0) -> int:
+    """Count up the number of times that the run was started; older processes can no longer commit.
+
+    A coordinator gives the number itself. Raises RetryError if a newer generation has begun.
+    """
+    generation = given or _generation(witness) + 1
+    if generation < _generation(witness):
+        raise RetryError(f"generation {_generation(witness)} of this run has started; this one is {generation}")
     write_durably(witness / GENERATION, f"{generation}\n".encode())
     return generation
 

@@ -1,0 +1,56 @@
+"""Faults that are injected on purpose: what is broken, where, and when. For drills and tests.
+
+    KIND@PLACE=NAME[,step=S][,generation=G][,share=P][,phase=NAME]
+
+    crash     the rank kills itself with SIGKILL            at rank=R or node=N, before step S
+    abort     it ends with SIGABRT
+    freeze    it stops itself with SIGSTOP
+    raise     it raises an error, always the same
+    oom       it raises MemoryError
+    sleep     it sleeps for an hour
+    lose      the whole node is killed: its keeper, which everything on it dies with
+    flip      one bit of the micro-batches' gradients that the node computes, in a share P of them
+
+A fault without a generation strikes in every one: that is a bug, or broken hardware. One with it strikes once.
+"""
+
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+
+KINDS = ("crash", "abort", "freeze", "raise", "oom", "sleep", "lose", "flip")
+PLACES = ("rank", "node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault; `step` 0 is any step, `generation` 0 any generation."""
+
+    kind: str
+    rank: int = -1
+    node: str = ""
+    step: int = 0
+    generation: int = 0
+    share: float = 1.0
+    phase: str = "compute"
+
+    def strikes(self, *, rank: int, node: str, step: int, generation: int, phase: str) -> bool:
+        """Whether it strikes a rank of a node here and now."""
+        is_place = (self.rank == rank if self.rank >= 0 else self.node == node) and phase == self.phase
+        return is_place and self.step in (0, step) and self.generation in (0, generation)
+
+
+def read_fault(text: str) -> Fault:
+    """Read a fault. Raises ConfigError saying what is wrong with it."""
+    kind, _, rest = text.partition("@")
+    values = dict(part.partition("=")[::2] for part in rest.split(","))
+    if kind not in KINDS or not set(values) & set(PLACES):
+        raise ConfigError(
+            f"fault {text!r} is none; write KIND@rank=R,step=S or KIND@node=N,... with {', '.join(KINDS)}"
+        )
+    try:
+        numbers = {name: int(values.pop(name)) for name in ("rank", "step", "generation") if name in values}
+        share = float(values.pop("share", "1"))
+        return Fault(kind=kind, share=share, **numbers, **values)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"fault {text!r}: {error}") from error

@@ -1,0 +1,257 @@
+"""Audits for silent corruption, and passports: what the coordinator asks nodes to compute again, and what follows.
+
+audit      now and then a node, an idle one first, computes micro-batches again that others have committed
+vote       where it gets another digest, everything stops, and a third node computes the same one
+search     the one that is alone is put into quarantine; the honest ones replay the windows between the run's
+           checkpoints, side by side, until the first that is not what the ledger says is found
+roll back  the next generation begins before that window and forgets all that came after
+passport   a node that joins computes a committed micro-batch; it is let in if it gets the committed digest
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import DeterministicError, RetryError
+from core.kept import Kept, tell
+from core.ledger import Line, first_difference, read_lines
+from core.wire import Message
+from launch import evidence
+from launch.decide import Action, liar
+from launch.members import Node, State
+from launch.plan import audited_of
+
+if TYPE_CHECKING:
+    from launch.coordinator import Coordinator
+
+AUDIT, VOTE, PASSPORT, REPLAY = "audit", "vote", "passport", "replay"
+
+
+@dataclass(slots=True)
+class Task:
+    """Something that a node was asked to compute."""
+
+    what: str
+    node: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Steps between two checkpoints of the run; `start` 0 is the initial weights."""
+
+    start: int
+    until: int
+    checkpoint: str
+
+
+class Audits:
+    """What is being audited, and why."""
+
+    def __init__(self, coordinator: "Coordinator") -> None:
+        self._run = coordinator
+        self._tasks: dict[int, Task] = {}
+        self._number = int(time.time() * 1000) % (1 << 40)
+        self._audited_step = 0
+        self._windows: list[Window] = []
+        self._waiting: list[Window] = []
+        self._bad: list[Window] = []
+        self._has_windows = self._is_last = False
+        self._released = self._last_done = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ranks must not be started: who lied is not yet known, or since when."""
+        return self._run.history.suspect is not None or self._run.history.is_searching
+
+    def ask_for_passport(self, node: Node) -> None:
+        """Have a node that wants to join compute what others have computed."""
+        self._ask(PASSPORT, node.name, "audit", {"seed": self._number, "count": 1})
+
+    def go_on(self) -> None:
+        """Ask for the next audit, vote or replay if it is time."""
+        if self._run.history.suspect is not None:
+            if not self._has(VOTE):
+                self._ask_for_vote()
+        elif self._run.history.is_searching:
+            self._search()
+        elif self._run.is_running and self._run.place.audit_rate > 0 and not self._has(AUDIT):
+            self._audit()
+
+    def take(self, node: Node, message: Message) -> None:
+        """What a node has computed."""
+        task = self._tasks.pop(message["id"], None)
+        if task is None:
+            return
+        if task.what == REPLAY:
+            self._take_replay(task, message)
+            return
+        result = json.loads(message["result"]) if message["result"] else {"audited": []}
+        wrong = [one for one in result["audited"] if one["said"] != one["found"]]
+        if task.what == PASSPORT:
+            self._take_passport(node, message, result["audited"], wrong)
+        elif task.what == VOTE:
+            self._take_vote(task, result["audited"])
+        else:
+            count = len(result["audited"])
+            self._run.history.record("audited", node=task.node, status=message["status"], count=count, wrong=len(wrong))
+            if self._is_last and message["status"] != RetryError.exit_code:
+                self._last_done = self._run.history.generation
+            if wrong and self._run.is_running:
+                self._run.history.record("audit.differs", **wrong[0], auditor=task.node)
+                self._run.halt("an audit differs")
+
+    def lose(self, node: str) -> None:
+        """A node is gone, and what it was to compute with it."""
+        for number, task in list(self._tasks.items()):
+            if task.node == node:
+                del self._tasks[number]
+                if task.what == REPLAY:
+                    self._waiting.insert(0, task.values["window"])
+
+    def _audit(self) -> None:
+        run, place = self._run, self._run.place
+        is_last = run.is_at_end()
+        if is_last and self._released == run.history.generation:
+            return
+        if is_last and (self._last_done == run.history.generation or len(run.ready) < 2):
+            self._released = run.history.generation
+            run.release()
+            return
+        is_due = is_last or run.step() >= self._audited_step + place.base_every_steps
+        if not is_due or len(run.ready) < 2:
+            return
+        self._audited_step, self._is_last = run.step(), is_last
+        count = audited_of(place.audit_rate, micro_batches=place.micro_batches, every_steps=place.base_every_steps)
+        auditors = run.idle or run.ready
+        auditor = auditors[run.history.generation % len(auditors)] if run.idle else auditors[run.step() % len(auditors)]
+        self._ask(AUDIT, auditor, "audit", {"seed": self._number, "count": count})
+
+    def _ask_for_vote(self) -> None:
+        suspect = self._run.history.suspect
+        assert suspect
+        others = [name for name in self._run.ready if name not in (suspect["node"], suspect["auditor"])]
+        # Without a third node the one that computed it is asked again: if it now agrees, it was wrong before.
+        voter = others[0] if others else suspect["node"]
+        if voter not in self._run.ready:
+            self._unresolved(suspect)
+            return
+        self._ask(VOTE, voter, "audit", {"step": suspect["step"], "index": suspect["index"]})
+
+    def _take_vote(self, task: Task, audited: list[dict[str, Any]]) -> None:
+        suspect = self._run.history.suspect
+        assert suspect
+        voted = audited[0]["found"] if audited else ""
+        owner, auditor = suspect["node"], suspect["auditor"]
+        named = liar(said=suspect["said"], found=suspect["found"], voted=voted, owner=owner, auditor=auditor)
+        facts = {**suspect, "voter": task.node, "voted": voted, "liar": named}
+        self._run.history.record("audit.voted", **facts)
+        if named is None:
+            self._unresolved(suspect)
+            return
+        kept = evidence.keep(
+            self._run.place.folder,
+            f"{self._run.history.generation:04d}-{named}",
+            out=self._run.place.out,
+            decided={"action": Action.RESTART.value, **facts},
+            failures=[],
+            before=[],
+            stacks={},
+        )
+        reason = f"its digest of micro-batch {suspect['index']} of step {suspect['step']} is not what two others get"
+        self._run.set_aside(named, reason=reason, evidence=str(kept))
+
+    def _unresolved(self, suspect: dict[str, Any]) -> None:
+        self._run.end(
+            DeterministicError.exit_code,
+            f"nodes {suspect['node']} and {suspect['auditor']} do not get the same for micro-batch {suspect['index']} "
+            f"of step {suspect['step']}, and there is no third to tell who is right; add a node and run it again",
+        )
+
+    def _search(self) -> None:
+        """Give the windows to nodes with nothing to do, the oldest first, as long as an older one may be the first."""
+        if not self._has_windows:
+            self._has_windows, self._audited_step = True, 0
+            self._windows = windows(self._run.place.out)
+            self._waiting, self._bad = list(self._windows), []
+        busy = {task.node for task in self._tasks.values() if task.what == REPLAY}
+        first_bad = min((window.start for window in self._bad), default=None)
+        self._waiting = [one for one in self._waiting if first_bad is None or one.start < first_bad]
+        for name in [name for name in self._run.ready if name not in busy]:
+            if self._waiting:
+                window = self._waiting.pop(0)
+                values = {"checkpoint": window.checkpoint, "until": window.until, "window": window}
+                self._ask(REPLAY, name, "replay", values)
+        if not self._has(REPLAY) and not self._waiting:
+            self._has_windows = False
+            last = self._windows[-1].until if self._windows else 0
+            self._run.history.record("rolled back", after=last if first_bad is None else first_bad)
+
+    def _take_replay(self, task: Task, message: Message) -> None:
+        window: Window = task.values["window"]
+        replayed = [json.loads(line) for line in message["result"].splitlines()]
+        if len(replayed) != window.until - window.start:
+            # It has not come to an end; what is not known to be right is wrong.
+            self._run.history.record("window.unknown", start=window.start, node=task.node)
+            self._bad.append(window)
+            return
+        written = steps_of(self._run.place.out, window)
+        difference = first_difference(written, replayed)
+        self._run.history.record(
+            "window.replayed", start=window.start, node=task.node, difference=str(difference or "")
+        )
+        if difference:
+            self._bad.append(window)
+
+    def _take_passport(
+        self, node: Node, message: Message, audited: list[dict[str, Any]], wrong: list[dict[str, Any]]
+    ) -> None:
+        if node.state is not State.ASKED:
+            return
+        if wrong:
+            one = wrong[0]
+            reason = f"its passport is wrong: micro-batch {one['index']} of step {one['step']}"
+            self._run.set_aside(node.name, reason=reason, evidence=json.dumps(one))
+        elif message["status"] == RetryError.exit_code:
+            # What it was to start from has been replaced meanwhile.
+            self.ask_for_passport(node)
+        elif message["status"]:
+            self._run.set_aside(node.name, reason="it could not show its passport", evidence=str(message["status"]))
+        else:
+            self._run.admit(node, "its passport is right" if audited else "nothing to compute again yet")
+
+    def _has(self, what: str) -> bool:
+        return any(task.what == what for task in self._tasks.values())
+
+    def _ask(self, what: str, name: str, verb: str, values: dict[str, Any]) -> None:
+        run = self._run
+        self._number += 1
+        self._tasks[self._number] = Task(what, name, values)
+        told = Kept(
+            generation=run.history.generation,
+            meeting=f"{run.place.host}:0",
+            token=run.place.token,
+            node=name,
+            all_shelves=tuple(node.shelf for node in run.members.nodes.values()),
+            faults=run.place.faults,
+        )
+        plain = {key: value for key, value in values.items() if key != "window"}
+        message = {"do": "task", "id": self._number, "verb": verb, "values": plain, "environment": tell(told)}
+        run.members.nodes[name].tell(message)
+
+
+def windows(out: Path) -> list[Window]:
+    """The steps between the committed checkpoints of the run's unfinished folder, oldest first."""
+    found = sorted(out.glob(".train-*.part/checkpoints/step-*"))
+    steps = [int(path.name.removeprefix("step-")) for path in found]
+    starts = [(0, ""), *((step, str(path)) for step, path in zip(steps, found, strict=True))]
+    return [Window(start, until, path) for (start, path), until in zip(starts, steps, strict=False)]
+
+
+def steps_of(out: Path, window: Window) -> list[Line]:
+    """The ledger's lines of a window."""
+    (ledger,) = out.glob(".train-*.part/ledger.jsonl")
+    lines = read_lines(ledger, is_torn_allowed=True)[1:]
+    return [line for line in lines if window.start < line["step"] <= window.until]

@@ -1,0 +1,91 @@
+"""The coordinator's journal: everything that it decides, on the disk before it is done, and the state that follows.
+
+One JSON line an event. A coordinator that is started anew reads it and knows what the one before it knew.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from core.journal import read_journal
+from launch.decide import Failure, Kind
+
+NAME = "journal.jsonl"
+Line = dict[str, Any]
+
+
+class History:
+    """The journal and the state that follows from it.
+
+    generation      the newest one, and `seated` the nodes that train in it, in the order of their ranks
+    best_step       the furthest step that any generation has reached
+    idle_restarts   restarts since then
+    causes          causes of failures since then
+    failed_at       when each node failed
+    void_after      steps after this one are to be forgotten by the next generation; -1: none
+    is_running      whether the newest generation's ranks were not ended
+    suspect         what an audit has found and no vote has settled
+    is_searching    whether it is being searched for the first steps that were computed wrongly
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.generation, self.seated = 0, list[str]()
+        self.best_step, self.idle_restarts = 0, 0
+        self.causes: list[Failure] = []
+        self.failed_at: dict[str, list[float]] = {}
+        self.void_after = -1
+        self.is_running = self.is_searching = False
+        self.suspect: Line | None = None
+        for line in read_journal(self.path):
+            self._apply(line)
+
+    def record(self, event: str, **facts: Any) -> None:
+        """Write an event down, force it to the disk, and let the state follow."""
+        line = {"time": time.time(), "event": event, **facts}
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._apply(line)
+
+    def fail(self, failure: Failure, *, action: str, reason: str) -> None:
+        """Write down the cause of a failure and what is done about it."""
+        plain = {name: getattr(failure, name) for name in ("node", "rank", "step", "code", "word")}
+        self.record("failed", kind=failure.kind.name, **plain, action=action, reason=reason)
+
+    def progress(self, step: int) -> None:
+        """A generation has reached a step."""
+        if step > self.best_step:
+            if self.idle_restarts or self.causes:
+                self.record("progressed", step=step)
+            self.best_step = step
+
+    def _apply(self, line: Line) -> None:
+        event = line["event"]
+        self._apply_audits(event, line)
+        if event == "started":
+            self.seated, self.causes, self.idle_restarts, self.is_running = [], [], 0, False
+        elif event == "generation.began":
+            self.generation, self.seated, self.is_running = line["generation"], line["seated"], True
+        elif event in ("halted", "ended"):
+            self.is_running = False
+        elif event == "progressed":
+            self.best_step, self.idle_restarts, self.causes = line["step"], 0, []
+        elif event == "failed":
+            self.idle_restarts += 1
+            names = ("node", "rank", "step", "code", "word")
+            self.causes.append(Failure(kind=Kind[line["kind"]], **{name: line[name] for name in names}))
+            self.failed_at.setdefault(line["node"], []).append(line["time"])
+
+    def _apply_audits(self, event: str, line: Line) -> None:
+        if event == "audit.differs":
+            self.suspect = {name: value for name, value in line.items() if name not in ("time", "event")}
+        elif event == "audit.voted":
+            self.suspect, self.is_searching = None, line["liar"] is not None and line["liar"] == line["node"]
+        elif event == "rolled back":
+            self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
+        elif event == "void.gone":
+            self.void_after = -1

@@ -1,0 +1,184 @@
+"""Verb `supervise`: train a recipe under keepers, one a node, and keep them and the coordinator alive.
+
+On one machine the nodes are emulated: each is a keeper with its ranks, which end together. This process does nothing
+but start them, start the coordinator again when it is lost, and a lost keeper after `launch.node_return_s`; when it
+ends, all of them do.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from core.cli import recipe_and_overrides
+from core.codetree import ROOT
+from core.config import RunConfig, load, resolve
+from core.errors import ConfigError, RetryError
+from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
+from launch.check import absolute
+from launch.config import LaunchConfig
+from launch.decide import DONE_CODE, error_of
+from launch.history import History
+from launch.keeperconfig import PLACE, Place
+from launch.local import STDERR
+from launch.pipeline import alone
+
+POLL_S = 0.02
+MAX_COORDINATORS = 10
+FOLDER_NAME = "keeper"
+PREEMPTED = "PREEMPTED"
+HERE = "127.0.0.1"
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of this one: the coordinator, or a node's keeper."""
+
+    process: "subprocess.Popen[bytes]"
+    ended_at: float = 0.0
+
+
+@dataclass(slots=True)
+class House:
+    """The processes of a run under keepers, on this machine."""
+
+    place: Path
+    node_return_s: float
+    coordinator: Child
+    keepers: dict[str, Child] = field(default_factory=dict)
+    coordinators: int = 1
+
+
+def main(arguments: list[str]) -> None:
+    """Train the recipe's model, of what `python -m data pack` has made, whatever dies meanwhile."""
+    recipe, overrides = recipe_and_overrides(arguments, "python -m launch supervise")
+    recipe = absolute(recipe)
+    run = load(recipe, "run", RunConfig, overrides)
+    config = load(recipe, "launch", LaunchConfig, overrides)
+    if not config.nodes:
+        raise ConfigError("launch.nodes is 0; say how many nodes train, as in launch.nodes=2 launch.ranks_per_node=2")
+    out = run.out_folder.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        (out / PREEMPTED).unlink(missing_ok=True)
+        place = place_of(
+            recipe, overrides, config, out=out, micro_batches=resolve(recipe, overrides)["train"]["micro_batches"]
+        )
+        code = supervise_nodes(place, config)
+    if code != DONE_CODE:
+        raise error_of(
+            code, f"the run under keepers ended with exit code {code}; why is said above, and in {place.folder}"
+        )
+
+
+def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Path, micro_batches: int) -> Place:
+    """What keepers and coordinator need to know."""
+    folder = out / FOLDER_NAME
+    folder.mkdir(exist_ok=True)
+    left = folder / PLACE
+    if left.exists():
+        # What a launch that was killed has left in memory.
+        shutil.rmtree(Place.read(left).room, ignore_errors=True)
+    return Place(
+        recipe=recipe,
+        overrides=tuple(overrides),
+        folder=folder,
+        out=out,
+        room=Path(tempfile.mkdtemp(prefix="wholegrain-", dir=MEMORY if MEMORY.is_dir() else None)),
+        token=secrets.token_hex(16),
+        host=HERE,
+        nodes=config.nodes,
+        ranks_per_node=config.ranks_per_node,
+        spares=config.spares,
+        watchdog_floor_s=config.watchdog_floor_s,
+        watchdog_factor=config.watchdog_factor,
+        start_s=config.start_s,
+        join_s=config.join_s,
+        node_timeout_s=config.node_timeout_s,
+        coordinator_timeout_s=config.coordinator_timeout_s,
+        base_every_steps=config.base_every_steps,
+        audit_rate=config.audit_rate,
+        micro_batches=micro_batches,
+        quarantine_s=config.quarantine_s,
+        lemon_failures=config.lemon_failures,
+        max_restarts_without_progress=config.max_restarts_without_progress,
+        backoff_s=config.backoff_s,
+        stop_grace_s=config.stop_grace_s,
+        faults=tuple(config.faults),
+    )
+
+
+def supervise_nodes(place: Place, config: LaunchConfig) -> int:
+    """Start everything, and watch until the coordinator has ended with an exit code of its own; returns that."""
+    path = place.write()
+    History(place.folder).record("started")
+    house = House(place=path, node_return_s=config.node_return_s, coordinator=start("coordinate", str(path)))
+
+    def pass_on(_number: int, _frame: FrameType | None) -> None:
+        house.coordinator.process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    try:
+        names = [f"n{at}" for at in range(config.nodes + config.spares)]
+        house.keepers = {name: start("keep", str(path), name) for name in names}
+        while (code := look(house)) is None:
+            time.sleep(POLL_S)
+        return code
+    finally:
+        for child in (house.coordinator, *house.keepers.values()):
+            end(child)
+        shutil.rmtree(place.room, ignore_errors=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def look(house: House) -> int | None:
+    """Start again what has died; returns the coordinator's exit code once it has one of its own."""
+    code = house.coordinator.process.poll()
+    if code is not None and code >= 0:
+        return code
+    if code is not None:
+        house.coordinators += 1
+        if house.coordinators > MAX_COORDINATORS:
+            raise RetryError(f"the coordinator was lost {MAX_COORDINATORS} times; run the same command again")
+        house.coordinator = start("coordinate", str(house.place))
+    now = time.monotonic()
+    for name, child in house.keepers.items():
+        if child.process.poll() is not None:
+            child.ended_at = child.ended_at or now
+            if house.node_return_s and now - child.ended_at > house.node_return_s:
+                house.keepers[name] = start("keep", str(house.place), name)
+    return None
+
+
+def start(verb: str, *arguments: str) -> Child:
+    """Start a process of launch/ that dies with this one."""
+    environment = {name: value for name, value in os.environ.items() if name != FOLDER}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launch", verb, *arguments],
+        cwd=ROOT,
+        env={**environment, DIE_WITH_PARENT: str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        stdout=STDERR,
+        # A group of its own: an interrupt from the keyboard reaches this process alone, which passes it on.
+        process_group=0,
+        preexec_fn=die_with_parent,
+    )
+    return Child(process)
+
+
+def end(child: Child) -> None:
+    """End a process; what is below it ends too. A keeper that was told that it is over is given a moment."""
+    try:
+        child.process.wait(0.5)
+    except subprocess.TimeoutExpired:
+        child.process.kill()
+        child.process.wait()

@@ -1,0 +1,109 @@
+"""Runs under keepers, as a user would start them: real processes on emulated nodes, real signals, the tiny recipe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.codetree import ROOT
+from core.hashing import hash_file
+from core.journal import read_journal
+from tests.launch.conftest import processes_with, wait_until
+from tests.train.runs import Tiny, finished_folder
+
+DEADLINE_S = 300.0
+STEPS = 12
+SHAPE = (f"train.steps={STEPS}", "train.save_every_steps=4")
+KEPT = ("launch.nodes=2", "launch.ranks_per_node=1", "launch.spares=1", "launch.base_every_steps=3")
+
+
+@dataclass
+class Kept:
+    """A run under keepers that is under way, or over."""
+
+    out: Path
+    process: "subprocess.Popen[str]"
+    stderr: str = ""
+    _status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where coordinator and keepers write."""
+        return self.out / "keeper"
+
+    def status(self) -> dict[str, Any]:
+        """Who is where; the last that could be read."""
+        path = self.folder / "status.json"
+        if path.exists():
+            self._status = json.loads(path.read_text())
+        return self._status
+
+    def step(self) -> int:
+        """The furthest step that a rank has begun."""
+        return int(self.status().get("step", 0))
+
+    def training(self) -> dict[str, dict[str, Any]]:
+        """The nodes that train."""
+        return {name: node for name, node in self.status().get("nodes", {}).items() if node["is_training"]}
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of a name in the coordinator's journal."""
+        return [line for line in read_journal(self.folder / "journal.jsonl") if line["event"] == name]
+
+    def wait_for_step(self, step: int) -> None:
+        """Wait until a rank has begun a step."""
+        self.wait(lambda: self.step() >= step, f"step {step}")
+
+    def wait(self, is_so: Any, what: str) -> None:
+        """Wait for an event; the run's end is one too."""
+        wait_until(lambda: is_so() or self.process.poll() is not None, what, deadline_s=DEADLINE_S)
+
+    def finish(self) -> int:
+        """Wait for the end; returns the exit code, and sees that nobody is left."""
+        _, self.stderr = self.process.communicate(timeout=DEADLINE_S)
+        wait_until(lambda: not processes_with(str(self.out)), "every process has ended")
+        return self.process.returncode
+
+    def weights(self) -> str:
+        """SHA-256 of the final weights."""
+        return weights_of(self.out)
+
+    def resumed(self) -> list[tuple[int, str]]:
+        """From which step each later generation went on, and why."""
+        folder = self.out if not (self.out / "train.json").exists() else finished_folder(self.out)
+        (path,) = folder.rglob("journal-rank0.jsonl")
+        return [(line["step"], line["why"]) for line in read_journal(path) if line["event"] == "run.resumed"]
+
+
+def weights_of(out: Path) -> str:
+    """SHA-256 of a finished run's final weights."""
+    folder = finished_folder(out)
+    final = json.loads((folder / "artifact.json").read_bytes())["facts"]["final"]
+    return hash_file(folder / final / "model.safetensors")
+
+
+@contextmanager
+def kept_run(tiny: Tiny, out: Path, *overrides: str) -> Iterator[Kept]:
+    """Start `python -m launch supervise` on the tiny recipe; whatever is left of it at the end is killed."""
+    arguments = [*tiny.arguments(out, *SHAPE), *KEPT, *overrides]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launch", "supervise", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    run = Kept(out, process)
+    try:
+        yield run
+    finally:
+        process.kill()
+        process.communicate()
+        for pid in processes_with(str(out)):
+            os.kill(pid, signal.SIGKILL)
