@@ -5,7 +5,12 @@ from core.cli import Verb, main
 VERBS = {
     "build": Verb("release.bundle:main", "close a run's artifacts into one bundle"),
     "judge": Verb("release.judge:main", "verify the bundle of a recipe, once, as a stage"),
-    "verify": Verb("release.verify:main", "check a bundle: BUNDLE [--root HEX] [--nonce TEXT] [--segments N]"),
+    "verify": Verb(
+        "release.verify:main", "check a bundle: BUNDLE [--level V0..V4] [--root HEX] [--key PUB] [--nonce TEXT]"
+    ),
+    "keygen": Verb("release.signing.keys:main", "make a key pair to sign with: KEY"),
+    "sign": Verb("release.signing.sign:main", "sign a bundle's root and provenance: BUNDLE --key KEY"),
+    "attest": Verb("release.signing.attest:main", "verify a bundle and sign the verdicts: BUNDLE --key KEY --by NAME"),
     "reproduce": Verb(
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),

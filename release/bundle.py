@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.artifact import RECORD, Artifact, build, current, plan
+from core.artifact import RECORD, WITNESS, Artifact, build, current, plan
 from core.cli import recipe_and_overrides
 from core.codetree import MAY_IMPORT, ROOT, code_hash
 from core.config import STAGES, RunConfig, identity, load, resolve
@@ -26,7 +26,7 @@ from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
 from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
-from release.manifest import WITNESS, Entry, list_files, write_manifest
+from release.manifest import Entry, list_files, write_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
 

@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.artifact import WITNESS
 from core.config import resolve
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, read_lines
-from release.manifest import NAME, WITNESS, manifest_root
+from release.manifest import NAME, manifest_root
 from release.stage import read_stages
 from release.verdict import InconclusiveError
 
@@ -22,7 +23,8 @@ class Bundle:
     """A bundle's folder, and the parts that checks look at. Whatever is missing or no JSON raises DataError.
 
     What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`;
-    `scratch` is a folder for what checks unpack. What checks find: `code` is the folder whose code may be run, and
+    `scratch` is a folder for what checks unpack; `key` is the maker's public key and `verifiers` are those of others,
+    as files. What checks find: `code` is the folder whose code may be run, and
     `is_whole` says that every file has the hash that the manifest gives.
     """
 
@@ -30,6 +32,8 @@ class Bundle:
     nonce: str = ""
     segments: int = 1
     expected_root: str = ""
+    key: Path | None = None
+    verifiers: list[Path] = field(default_factory=list)
     scratch: Path = field(default_factory=Path)
     code: Path = field(default_factory=Path)
     is_whole: bool = False

@@ -5,9 +5,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from core.artifact import WITNESS
 from core.hashing import canonical_json, hash_file, hash_value
 from core.ledger import Line, full_head, trajectory_head
-from release.manifest import NAME, WITNESS, list_files, read_manifest, write_manifest
+from release.manifest import NAME, list_files, read_manifest, write_manifest
 
 LEDGER = "logs/ledger.jsonl"
 
