@@ -11,6 +11,7 @@ VERBS = {
     "keygen": Verb("release.signing.keys:main", "make a key pair to sign with: KEY"),
     "sign": Verb("release.signing.sign:main", "sign a bundle's root and provenance: BUNDLE --key KEY"),
     "attest": Verb("release.signing.attest:main", "verify a bundle and sign the verdicts: BUNDLE --key KEY --by NAME"),
+    "openness": Verb("release.openness.verb:main", "how open a release is, computed: BUNDLE|FOLDER [--json]"),
     "reproduce": Verb(
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),

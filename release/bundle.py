@@ -22,11 +22,15 @@ from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import full_head, read_lines, trajectory_head
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
 from release.config import ReleaseConfig, check_name
+from release.contents import open_bundle
 from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
 from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
 from release.manifest import Entry, list_files, write_manifest
+from release.openness.facts import WORDS_PATH
+from release.openness.render import render
+from release.openness.words import read_words
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
 
@@ -46,6 +50,7 @@ class Release:
     resolved: Record
     stages: dict[str, Record]
     inputs: dict[str, Artifact]
+    words: bytes
 
     @property
     def sources(self) -> dict[str, str]:
@@ -80,10 +85,17 @@ def main(arguments: list[str]) -> None:
     _check_code(inputs, stages)
     # The name and the whole code tree are in the bundle, so they decide its key; a stage's own code hash does not
     # cover the recipes, scripts and pages of the checkout.
-    decided = {**identity(config), "name": run.name, "tree": tree_id(code)}
+    words = config.words_path.read_bytes() if config.words_path and read_words(config.words_path) else b""
+    decided = {**identity(config), "name": run.name, "tree": tree_id(code), "words": sha256_hex(words)}
     wanted = plan(STAGE, folder="release", out=run.out_folder, config=decided, inputs=inputs)
     release = Release(
-        name=run.name, config=config, code=code, resolved=resolve(recipe, overrides), stages=stages, inputs=inputs
+        name=run.name,
+        config=config,
+        code=code,
+        resolved=resolve(recipe, overrides),
+        stages=stages,
+        inputs=inputs,
+        words=words,
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))
     sys.stdout.write(f"{artifact.folder}\n")
@@ -98,6 +110,7 @@ def write_bundle(aside: Path, release: Release) -> Record:
     _write_config(folder, release)
     record = _record(folder, release)
     (folder / "bundle.json").write_bytes(canonical_json(record))
+    _write_report(folder, release)
     entries = _write_pages(folder, release, record)
     root = write_manifest(folder, entries)
     _write_witness(folder / WITNESS, release, root)
@@ -176,6 +189,14 @@ def _record(folder: Path, release: Release) -> Record:
         "code_tree": tree_id(release.code),
         "artifacts": {stage: artifact.digest for stage, artifact in release.inputs.items()},
     }
+
+
+def _write_report(folder: Path, release: Release) -> None:
+    """Write the report, from all that is in the folder by now and the author's words."""
+    if release.words:
+        _write(folder / WORDS_PATH, release.words)
+    for name, content in render(open_bundle(folder)).items():
+        _write(folder / name, content)
 
 
 def _write_pages(folder: Path, release: Release, record: Record) -> list[Entry]:

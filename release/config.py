@@ -2,7 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
+from core.codetree import ROOT
+from core.config import placement
 from core.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -12,20 +15,27 @@ TAKEN = "witness"
 
 @dataclass(kw_only=True, slots=True)
 class ReleaseConfig:
-    """What goes into a bundle; all identity.
+    """What goes into a bundle; identity but for the place of the words, whose content counts.
 
     `checkpoint_every_steps`: checkpoints whose step is a multiple of it are shipped, and the last one.
     `license`: SPDX identifier under which what the run made (weights, tokenizer, logs) is released.
+    `words`: the author's own words for cards and report, a Markdown file in the checkout or anywhere.
     """
 
     checkpoint_every_steps: int
     license: str = "Apache-2.0"
+    words: Path = placement(Path())
 
     def __post_init__(self) -> None:
         if self.checkpoint_every_steps < 1:
             raise ConfigError(f"release.checkpoint_every_steps is {self.checkpoint_every_steps}; give at least 1")
         if not self.license.strip():
             raise ConfigError("release.license is empty; name the licence of the weights, such as Apache-2.0")
+
+    @property
+    def words_path(self) -> Path | None:
+        """Where the author's words lie, if there are any; a relative path begins at the checkout."""
+        return ROOT / self.words if self.words != Path() else None
 
 
 def check_name(name: str) -> None:

@@ -46,6 +46,7 @@ CONTENTS = {
     "env": ("environment", "code", "numerics profile, pinned packages"),
     "eval": ("evaluation", "run", "scores and samples"),
     "artifacts": ("record", "code", "artifact.json of every stage: the chain of inputs by hash"),
+    "report": ("document", "run", "how open it is, model card, technical report, and a page that shows it all"),
 }
 
 

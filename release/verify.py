@@ -13,10 +13,13 @@ from pathlib import Path
 
 from core.errors import ConfigError, DataError
 from release import checks
+from release.alive import alive
 from release.arguments import Parser
 from release.audit import audit, ranks_that_trained
 from release.contents import Bundle, open_bundle
+from release.form import form
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
+from release.openness.render import is_fresh
 from release.signing.attestations import is_there, signature
 from release.verdict import Finding, InconclusiveError, UnsupportedError, Verdict, conclude
 
@@ -34,6 +37,9 @@ class Check:
 CHECKS = (
     Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made"),
     Check("signature", "V1", signature, "a dishonest signer; whose key it is; when it was signed"),
+    Check("form", "V0", form, "false content"),
+    Check("report", "V0", is_fresh, "false statements of sources, and of the author"),
+    Check("alive", "V2", alive, "scores that were invented; a model that loads and says nothing of use"),
     Check("code", "V3", checks.code, "code that says it ran and did not"),
     Check("chain", "V3", checks.chain, "artifacts that were invented together"),
     Check("ledger", "V3", checks.ledger, "numbers that were invented and chained anew"),
@@ -49,7 +55,7 @@ CHECKS = (
     Check("audit", "V4", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
 # The levels that verify reaches; the others have verbs of their own.
-VERIFIABLE = tuple(dict.fromkeys(check.level for check in CHECKS))
+VERIFIABLE = tuple(sorted({check.level for check in CHECKS}))
 ELSEWHERE = {"V5": "python -m release reproduce", "V6": "python -m release attest"}
 
 

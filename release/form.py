@@ -1,0 +1,33 @@
+"""The check of a bundle's form: every part there, under the licence and role that follow from what it is."""
+
+from core.errors import DataError
+from release.contents import Bundle
+from release.layout import CONTENTS, describe
+from release.manifest import read_manifest
+from release.openness.licences import is_readable
+
+
+def form(bundle: Bundle) -> str:
+    """Every part that a bundle has is there; roles and licences in the manifest are those of the parts.
+
+    Raises DataError naming the first part that is missing, or entry that says something else.
+    """
+    entries = read_manifest(bundle.folder)
+    tops = {entry.path.partition("/")[0] for entry in entries}
+    missing = next((name for name in CONTENTS if name not in tops), "")
+    if missing:
+        raise DataError(f"{missing} is missing: {CONTENTS[missing][2]}")
+    strange = next((entry.path for entry in entries if entry.path.partition("/")[0] not in CONTENTS), "")
+    if strange:
+        raise DataError(f"{strange} is in no folder that a bundle has")
+    sources = {source["name"]: source["license"] for source in bundle.read_json("data/manifest.json")["sources"]}
+    for entry in entries:
+        role, licence = describe(entry.path, sources=sources, license_of_run=bundle.record["license"])
+        if (entry.role, entry.license) != (role, licence):
+            raise DataError(
+                f"{entry.path} stands in the manifest as {entry.role} under {entry.license}; "
+                f"{role} under {licence} follows from the rest of the bundle"
+            )
+        if not is_readable(entry.license):
+            raise DataError(f"{entry.path} is under {entry.license!r}, which is no licence expression")
+    return f"{len(entries)} files in {len(tops)} parts, each with the role and licence of its part"
