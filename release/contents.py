@@ -17,6 +17,9 @@ from release.verdict import InconclusiveError
 
 Record = dict[str, Any]
 
+# More than any honest part has; a verifier's memory should not be its maker's to fill.
+MAX_JSON_BYTES = 1 << 30
+
 
 @dataclass
 class Bundle:
@@ -63,7 +66,7 @@ class Bundle:
             stages = read_stages(self.folder / "config" / "stages.yaml")
         except ConfigError as error:
             raise DataError(str(error)) from error
-        return {name: stage for name, stage in stages.items() if name in stages["bundle"]["inputs"]}
+        return {name: stages[name] for name in stages["bundle"]["inputs"]}
 
     @cached_property
     def artifacts(self) -> dict[str, Record]:
@@ -119,14 +122,26 @@ class Bundle:
 
     def read_json(self, name: str) -> Record:
         """A JSON object of the bundle."""
+        value = self._read(name)
+        if not isinstance(value, dict):
+            raise DataError(f"{self.folder / name} is no JSON object; get the bundle again")
+        return value
+
+    def read_list(self, name: str) -> list[Record]:
+        """A JSON list of the bundle."""
+        value = self._read(name)
+        if not isinstance(value, list):
+            raise DataError(f"{self.folder / name} is no JSON list; get the bundle again")
+        return value
+
+    def _read(self, name: str) -> Any:
         path = self.folder / name
         try:
-            value = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"it has {path.stat().st_size} bytes")
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is missing or damaged: {error}; get the bundle again") from error
-        if not isinstance(value, dict):
-            raise DataError(f"{path} is no JSON object; get the bundle again")
-        return value
 
 
 def open_bundle(folder: Path) -> Bundle:

@@ -1,10 +1,19 @@
 """The check of a bundle's form: every part there, under the licence and role that follow from what it is."""
 
 from core.errors import DataError
+from core.hashing import hash_file
+from release.code import read_tree
 from release.contents import Bundle
-from release.layout import CONTENTS, describe
+from release.layout import CODE_LICENSE, CONTENTS, describe
 from release.manifest import read_manifest
 from release.openness.licences import is_readable
+
+# Files that are copies of the code's, by their place in the bundle.
+COPIES = {
+    "LICENSE": "LICENSE",
+    f"LICENSES/{CODE_LICENSE}.txt": "LICENSE",
+    "env/requirements.lock": "requirements.lock",
+}
 
 
 def form(bundle: Bundle) -> str:
@@ -30,4 +39,8 @@ def form(bundle: Bundle) -> str:
             )
         if not is_readable(entry.license):
             raise DataError(f"{entry.path} is under {entry.license!r}, which is no licence expression")
+    hashes = read_tree(bundle.folder / "code")["sha256"]
+    other = next((place for place, name in COPIES.items() if hash_file(bundle.folder / place) != hashes.get(name)), "")
+    if other:
+        raise DataError(f"{other} is not the {COPIES[other]} of the code in the bundle")
     return f"{len(entries)} files in {len(tops)} parts, each with the role and licence of its part"

@@ -122,7 +122,7 @@ def judge(check: Check, bundle: Bundle) -> Finding:
         verdict, detail = Verdict.INCONCLUSIVE, str(error)
     except (DataError, OSError) as error:
         verdict, detail = Verdict.FAIL, str(error)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         verdict, detail = Verdict.FAIL, f"the bundle is malformed: {type(error).__name__} {error}"
     detail = detail.replace(f"{bundle.folder}/", "")
     return Finding(check=check.name, verdict=verdict, detail=detail, aside=aside, cannot_catch=check.cannot_catch)

@@ -3,14 +3,12 @@
 Nothing of the witness is read: what is reported of a bundle follows from what is under its root.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.errors import DataError
 from release.contents import Bundle
 from release.openness.components import Found
 from release.openness.words import Words
@@ -130,15 +128,14 @@ def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Fa
         norms=[float.fromhex(line["norm"]) for line in steps],
         rates=[float.fromhex(line["lr"]) for line in steps],
         heads={name: bundle.record[name] for name in ("trajectory_head", "full_head", "data_root", "weights_sha256")},
-        flow=_flow(bundle),
+        flow=[(stage, str(facts["came_in"]), str(facts["went_out"])) for stage, facts in _told(bundle)],
         parents=_parents(bundle),
         packages=(bundle.folder / "env/requirements.lock").read_text(encoding="utf-8").count("--hash="),
     )
 
 
 def _sources(bundle: Bundle, corpus: Mapping[str, Any]) -> list[Source]:
-    index = json.loads((bundle.folder / "data/sources.json").read_bytes())
-    evidence = {item["name"]: len(item["evidence"]) for item in index}
+    evidence = {item["name"]: len(item["evidence"]) for item in bundle.read_list("data/sources.json")}
     tokens = {item["name"]: item["tokens"] for item in corpus["order"]["sources"]}
     cleaned = corpus["cleaning"]["sources"]
     return [
@@ -159,18 +156,8 @@ def _sources(bundle: Bundle, corpus: Mapping[str, Any]) -> list[Source]:
     ]
 
 
-def _flow(bundle: Bundle) -> list[tuple[str, str, str]]:
-    """Every stage with what came in and went out, each after its inputs."""
-    ordered: list[str] = []
-    waiting = sorted(bundle.artifacts)
-    while waiting:
-        ready = [stage for stage in waiting if not set(bundle.stages[stage]["inputs"]) & set(waiting)]
-        if not ready:
-            raise DataError("the stages in config/stages.yaml need each other in a circle; get the bundle again")
-        ordered += ready
-        waiting = [stage for stage in waiting if stage not in ready]
-    facts = {stage: bundle.artifacts[stage]["facts"] for stage in ordered}
-    return [(stage, str(said["came_in"]), str(said["went_out"])) for stage, said in facts.items()]
+def _told(bundle: Bundle) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(stage, artifact["facts"]) for stage, artifact in bundle.artifacts.items()]
 
 
 def _languages(corpus: Mapping[str, Any]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from core.codetree import ROOT
 from core.errors import ConfigError, DataError
 from release.code import is_checkout_of, read_tree
 from release.contents import Bundle
+from release.documents import REPRODUCE, VERIFY, readme
 from release.openness.cards import framework_file, model_card, technical_report
 from release.openness.facts import WORDS_PATH
 from release.openness.page import page
@@ -35,6 +36,15 @@ def render(bundle: Bundle) -> dict[str, bytes]:
     }
 
 
+def scripts(bundle: Bundle) -> dict[str, bytes]:
+    """The files at the top of a bundle that people read or start."""
+    facts = {stage: artifact["facts"] for stage, artifact in bundle.artifacts.items()}
+    index = bundle.read_list("data/sources.json")
+    licences = {source["name"]: source["license"] for source in index}
+    page = readme(bundle.record, facts=facts, sources=licences)
+    return {"README.md": page.encode(), "verify.sh": VERIFY.encode(), "reproduce.sh": REPRODUCE.encode()}
+
+
 def is_fresh(bundle: Bundle) -> str:
     """The report is what follows from the rest of the bundle.
 
@@ -44,8 +54,8 @@ def is_fresh(bundle: Bundle) -> str:
     """
     made = _make_again(bundle)
     if is_checkout_of(ROOT, read_tree(bundle.folder / "code")):
-        _compare_bytes(bundle, made)
-        return f"{len(made)} files of {FOLDER}/ follow from the rest, byte for byte"
+        _compare_bytes(bundle, made | scripts(bundle))
+        return f"{FOLDER}/, README.md and the scripts follow from the rest, byte for byte"
     ours, theirs = json.loads(made[REPORT]), bundle.read_json(REPORT)
     difference = first_value(_grades(theirs), _grades(ours))
     if difference:
