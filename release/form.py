@@ -4,9 +4,10 @@ from core.errors import DataError
 from core.hashing import hash_file
 from release.code import read_tree
 from release.contents import Bundle
-from release.layout import CODE_LICENSE, CONTENTS, describe
+from release.layout import CODE_LICENSE, CONTENTS, describe, shipped
 from release.manifest import read_manifest
 from release.openness.licences import is_readable
+from release.openness.render import FOLDER
 
 # Files that are copies of the code's, by their place in the bundle.
 COPIES = {
@@ -14,6 +15,11 @@ COPIES = {
     f"LICENSES/{CODE_LICENSE}.txt": "LICENSE",
     "env/requirements.lock": "requirements.lock",
 }
+# Files that no stage made.
+MADE = (
+    *("bundle.json", "code/repo.bundle", "code/tree.json", "config/recipe.yaml", "config/stages.yaml"),
+    *("env/profile.json", "MANIFEST.md", "README.md", "reproduce.sh", "verify.sh", "lineage.json"),
+)
 
 
 def form(bundle: Bundle) -> str:
@@ -39,8 +45,23 @@ def form(bundle: Bundle) -> str:
             )
         if not is_readable(entry.license):
             raise DataError(f"{entry.path} is under {entry.license!r}, which is no licence expression")
+    known = accounted(bundle)
+    added = next((e.path for e in entries if e.path not in known and not e.path.startswith(f"{FOLDER}/")), "")
+    if added:
+        raise DataError(f"{added} was made by no stage, and no bundle has it")
     hashes = read_tree(bundle.folder / "code")["sha256"]
     other = next((place for place, name in COPIES.items() if hash_file(bundle.folder / place) != hashes.get(name)), "")
     if other:
         raise DataError(f"{other} is not the {COPIES[other]} of the code in the bundle")
     return f"{len(entries)} files in {len(tops)} parts, each with the role and licence of its part"
+
+
+def accounted(bundle: Bundle) -> set[str]:
+    """Every path that a bundle may have but for its report: what its stages made, their records, and the rest."""
+    every = bundle.record["checkpoint_every_steps"]
+    made = {
+        place
+        for stage, artifact in bundle.artifacts.items()
+        for place in shipped(stage, [entry["path"] for entry in artifact["files"]], every=every).values()
+    }
+    return made | {f"artifacts/{stage}.json" for stage in bundle.artifacts} | {*COPIES, *MADE}
