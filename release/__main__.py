@@ -15,6 +15,8 @@ VERBS = {
     "reproduce": Verb(
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),
+    "pack": Verb("release.archive:pack_main", "write a bundle as one plain tar: BUNDLE ARCHIVE.tar"),
+    "unpack": Verb("release.archive:unpack_main", "unpack a tar and check every byte: ARCHIVE.tar FOLDER"),
     "diff": Verb("release.diff:main", "name the first difference of two runs, bundles or ledgers: A B"),
     "golden": Verb("release.golden:main", "print a run's golden hashes, or check them: RUNS [--check FILE]"),
     "pages": Verb("release.pages:main", "check the generated parts of README.md and MANIFEST.md, or --write them"),

@@ -84,7 +84,7 @@ def rerender(folder: Path) -> None:
 
 def claim(folder: Path) -> None:
     """Write words that claim too much."""
-    (folder / WORDS_PATH).write_text(f"{TEXT}\n## Data\nThe first truly open source model.\n")
+    (folder / WORDS_PATH).write_text(f"{TEXT}\n## Data\nA truly open source model.\n")
 
 
 def refitted(do: Callable[[Path], object]) -> Callable[[Path], object]:
