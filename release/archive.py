@@ -19,7 +19,7 @@ from core.durable import sync_file
 from core.errors import ConfigError, DataError
 from release.arguments import Parser
 from release.contents import open_bundle
-from release.manifest import NAME, first_flaw, manifest_root
+from release.manifest import first_flaw, manifest_root
 
 MODES = {True: 0o755, False: 0o644}
 MAX_FILES = 10_000_000
@@ -53,15 +53,13 @@ def pack(folder: Path, archive: Path) -> None:
         raise DataError(f"{folder}: {flaw}; only whole bundles are packed")
     if archive.exists():
         raise ConfigError(f"{archive} is there and is not written over; name another file")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = sorted(path.relative_to(folder).as_posix().encode() for path in paths)
-    with tempfile.NamedTemporaryFile(dir=archive.absolute().parent, delete=False) as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for name in map(bytes.decode, names):
-                _add(tar, folder, name)
-    sync_file(Path(stream.name))
-    Path(stream.name).chmod(MODES[False])
-    Path(stream.name).replace(archive)
+    names = sorted(path.relative_to(folder).as_posix().encode() for path in folder.rglob("*") if path.is_file())
+    aside = archive.with_name(f".{archive.name}.part")
+    with tarfile.open(aside, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in map(bytes.decode, names):
+            _add(tar, folder, name)
+    sync_file(aside)
+    aside.replace(archive)
 
 
 def unpack(archive: Path, folder: Path) -> str:
