@@ -1,8 +1,8 @@
 """Verb verify: checks a bundle and gives a verdict a check.
 
-Each check belongs to a level of the ladder (ladder.py). The checks data, corpus and audit run code: the checkout's
-where its tree equals the bundle's, else the bundle's own, cloned to a temporary folder. A bundle from an untrusted
-hand should be verified where its code can do no harm.
+Each check belongs to a level of the ladder (ladder.py). The checks data, rates, corpus and audit run code: the
+checkout's where its tree equals the bundle's, else the bundle's own, cloned to a temporary folder. A bundle from an
+untrusted hand should be verified where its code can do no harm.
 """
 
 import sys
@@ -20,6 +20,7 @@ from release.contents import Bundle, open_bundle
 from release.form import form
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
 from release.openness.render import is_fresh
+from release.rates import rates
 from release.signing.attestations import is_there, signature
 from release.verdict import Finding, InconclusiveError, UnsupportedError, Verdict, conclude
 
@@ -44,6 +45,7 @@ CHECKS = (
     Check("chain", "V3", checks.chain, "artifacts that were invented together"),
     Check("ledger", "V3", checks.ledger, "numbers that were invented and chained anew"),
     Check("data", "V3", checks.data, "shards that were not made from the sources; text that was not trained on"),
+    Check("rates", "V3", rates, "a schedule that was stated and not followed, with a ledger that says it was"),
     Check(
         "corpus",
         "V3",

@@ -9,6 +9,7 @@ VERBS = {
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),
     "plan": Verb("train.plan:main", "say what a recipe costs: parameters, operations, memory and communication"),
     "doctor": Verb("train.doctor:main", "say what this machine can promise: profiles, kernels, allocator, fingerprint"),
+    "rates": Verb("train.rates:main", "print the learning rate of every step of a recipe"),
     "check": Verb("train.check:main", "check the sections of a recipe that train/ reads"),
 }
 

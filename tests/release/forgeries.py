@@ -280,7 +280,7 @@ FORGERIES = [
 
 # What a maker who forgets nothing gets past every check that trains nothing; what is left to catch it.
 UNSEEN = {
-    "a learning rate that was never used, chained and refitted": "V4, if its segment is drawn; V5",
+    "a loss or gradient norm that was never computed, chained and refitted": "V4, if its segment is drawn; V5",
     "samples that the model never wrote, refitted": "V5",
     "the witness": "nothing: it is no part of the root, and says so",
     "what the author says in words": "nothing",
