@@ -25,15 +25,16 @@ MAX_JSON_BYTES = 1 << 30
 class Bundle:
     """A bundle's folder, and the parts that checks look at. Whatever is missing or no JSON raises DataError.
 
-    What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`;
-    `scratch` is a folder for what checks unpack; `key` is the maker's public key and `verifiers` are those of others,
-    as files. What checks find: `code` is the folder whose code may be run, and
-    `is_whole` says that every file has the hash that the manifest gives.
+    What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`, and
+    the first and the last besides if `is_with_ends`; `scratch` is a folder for what checks unpack; `key` is the maker's
+    public key and `verifiers` are those of others, as files. What checks find: `code` is the folder whose code may be
+    run, and `is_whole` says that every file has the hash that the manifest gives.
     """
 
     folder: Path
     nonce: str = ""
     segments: int = 1
+    is_with_ends: bool = False
     expected_root: str = ""
     key: Path | None = None
     verifiers: list[Path] = field(default_factory=list)

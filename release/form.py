@@ -15,10 +15,12 @@ COPIES = {
     f"LICENSES/{CODE_LICENSE}.txt": "LICENSE",
     "env/requirements.lock": "requirements.lock",
 }
+# What only some bundles have: those of runs that go on from another.
+OPTIONAL = ("lineage.json",)
 # Files that no stage made.
 MADE = (
     *("bundle.json", "code/repo.bundle", "code/tree.json", "config/recipe.yaml", "config/stages.yaml"),
-    *("env/profile.json", "MANIFEST.md", "README.md", "reproduce.sh", "verify.sh", "lineage.json"),
+    *("env/profile.json", "MANIFEST.md", "README.md", "reproduce.sh", "verify.sh", *OPTIONAL),
 )
 
 
@@ -29,7 +31,7 @@ def form(bundle: Bundle) -> str:
     """
     entries = read_manifest(bundle.folder)
     tops = {entry.path.partition("/")[0] for entry in entries}
-    missing = next((name for name in CONTENTS if name not in tops), "")
+    missing = next((name for name in CONTENTS if name not in tops and name not in OPTIONAL), "")
     if missing:
         raise DataError(f"{missing} is missing: {CONTENTS[missing][2]}")
     strange = next((entry.path for entry in entries if entry.path.partition("/")[0] not in CONTENTS), "")

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
     parser = Parser(
         "python -m release verify BUNDLE [--level LEVEL] [--root HEX] [--key PUB] [--verifier PUB] [--nonce TEXT] "
-        "[--segments N]"
+        "[--segments N] [--ends]"
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL)
@@ -74,6 +74,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--root", default="")
     parser.add_argument("--nonce", default="")
     parser.add_argument("--segments", type=int, default=1)
+    parser.add_argument("--ends", action="store_true")
     given = parser.parse_args(arguments)
     if given.segments < 1:
         raise ConfigError(f"--segments is {given.segments}; give at least 1")
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"{given.level} is a verb of its own: {ELSEWHERE[given.level]} BUNDLE")
     bundle = open_bundle(given.bundle)
     bundle.expected_root, bundle.nonce, bundle.segments = given.root, given.nonce, given.segments
-    bundle.key, bundle.verifiers = given.key, given.verifier
+    bundle.key, bundle.verifiers, bundle.is_with_ends = given.key, given.verifier, given.ends
     findings = []
     for finding in verify(bundle, level=given.level):
         sys.stdout.write(f"{finding}\n")
