@@ -4,6 +4,7 @@ Layout of `<out>/<stage>-<key>/`:
     artifact.json   stage, code hash, identity configuration, inputs by digest, files with hashes, facts
     witness/        what placement and the clock may change (times, journal, host): never part of the digest; a
                     bundle inside an artifact has its own, so this holds for a folder of that name at any depth
+    attestations/   what is said of a bundle afterwards (signatures): likewise no part of the digest
     ...             the stage's own files, all listed in artifact.json
 
 The key is the hash of (stage, code, configuration, input digests): it is known before the work starts. The digest is
@@ -30,6 +31,7 @@ from core.notes import leave_work
 FORMAT = "wholegrain-artifact-1"
 RECORD = "artifact.json"
 WITNESS = "witness"
+ATTESTATIONS = "attestations"
 KEY_DIGITS = 12
 LOCK_POLL_S = 0.1
 
@@ -162,13 +164,13 @@ def publish(wanted: Plan, facts: Facts, *, timing: Facts) -> Artifact:
 
 
 def list_files(folder: Path) -> list[dict[str, Any]]:
-    """Path, size and SHA-256 of every file below a folder, sorted, without artifact.json and any folder `witness`."""
+    """Path, size and SHA-256 of every file below a folder, sorted; not of artifact.json, `witness`, `attestations`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     named = [(path.relative_to(folder), path) for path in files]
     return [
         {"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": hash_file(path)}
         for name, path in named
-        if name != Path(RECORD) and WITNESS not in name.parts[:-1]
+        if name != Path(RECORD) and not {WITNESS, ATTESTATIONS} & set(name.parts[:-1])
     ]
 
 

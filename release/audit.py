@@ -50,9 +50,10 @@ def audit(bundle: Bundle) -> str:
     if not able:
         raise UnsupportedError("no segment begins at a state that is in the bundle or was given")
     drawn = draw(able, root=bundle.root, nonce=bundle.nonce, count=bundle.segments)
-    for segment in drawn:
+    replayed = with_ends(drawn, able) if bundle.is_with_ends else drawn
+    for segment in replayed:
         _replay(bundle, segment)
-    steps = ", ".join(f"{segment.start + 1} to {segment.end}" for segment in drawn)
+    steps = ", ".join(f"{segment.start + 1} to {segment.end}" for segment in replayed)
     return (
         f"steps {steps} replayed on 1 process, every line equal; {odds(len(every), able=len(able), drawn=len(drawn))}"
     )
@@ -68,6 +69,11 @@ def draw(segments: Sequence[Segment], *, root: str, nonce: str, count: int) -> l
     """Draw `count` different segments, or all if there are fewer: a pure function of the root and the nonce."""
     ranked = sorted(segments, key=lambda segment: derive_seed(int(root, 16), "audit", nonce, segment.start))
     return sorted(ranked[:count], key=lambda segment: segment.start)
+
+
+def with_ends(drawn: Sequence[Segment], able: Sequence[Segment]) -> list[Segment]:
+    """The drawn segments, and the first and the last of all that can be replayed."""
+    return sorted({*drawn, *able[:1], *able[-1:]}, key=lambda segment: segment.start)
 
 
 def chance_caught(segments: int, *, cheated: int, drawn: int) -> float:

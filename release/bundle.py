@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.artifact import RECORD, Artifact, build, current, plan
+from core.artifact import RECORD, WITNESS, Artifact, build, current, plan
 from core.cli import recipe_and_overrides
 from core.codetree import MAY_IMPORT, ROOT, code_hash
 from core.config import STAGES, RunConfig, identity, load, resolve
@@ -22,6 +22,7 @@ from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import full_head, read_lines, trajectory_head
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
 from release.config import ReleaseConfig, check_name
+from release.contents import open_bundle
 from release.documents import REPRODUCE, VERIFY, manifest_page, readme
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
@@ -35,7 +36,10 @@ from release.lineage import (
     start_folder,
     write_lineage,
 )
-from release.manifest import WITNESS, Entry, list_files, write_manifest
+from release.manifest import Entry, list_files, write_manifest
+from release.openness.facts import WORDS_PATH
+from release.openness.render import render
+from release.openness.words import read_words
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
 
@@ -55,6 +59,7 @@ class Release:
     resolved: Record
     stages: dict[str, Record]
     inputs: dict[str, Artifact]
+    words: bytes
     lineage: Record = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
 
@@ -91,10 +96,17 @@ def main(arguments: list[str]) -> None:
     _check_code(inputs, stages)
     # The name and the whole code tree are in the bundle, so they decide its key; a stage's own code hash does not
     # cover the recipes, scripts and pages of the checkout.
-    decided = {**identity(config), "name": run.name, "tree": tree_id(code)}
+    words = config.words_path.read_bytes() if config.words_path and read_words(config.words_path) else b""
+    decided = {**identity(config), "name": run.name, "tree": tree_id(code), "words": sha256_hex(words)}
     wanted = plan(STAGE, folder="release", out=run.out_folder, config=decided, inputs=inputs)
     release = Release(
-        name=run.name, config=config, code=code, resolved=resolve(recipe, overrides), stages=stages, inputs=inputs
+        name=run.name,
+        config=config,
+        code=code,
+        resolved=resolve(recipe, overrides),
+        stages=stages,
+        inputs=inputs,
+        words=words,
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))
     sys.stdout.write(f"{artifact.folder}\n")
@@ -111,6 +123,7 @@ def write_bundle(aside: Path, release: Release) -> Record:
     _write_config(folder, release)
     record = _record(folder, release)
     (folder / "bundle.json").write_bytes(canonical_json(record))
+    _write_report(folder, release)
     entries = _write_pages(folder, release, record)
     root = write_manifest(folder, entries)
     _write_witness(folder / WITNESS, release, root)
@@ -210,6 +223,14 @@ def _record(folder: Path, release: Release) -> Record:
         "code_tree": tree_id(release.code),
         "artifacts": {stage: artifact.digest for stage, artifact in release.inputs.items()},
     }
+
+
+def _write_report(folder: Path, release: Release) -> None:
+    """Write the report, from all that is in the folder by now and the author's words."""
+    if release.words:
+        _write(folder / WORDS_PATH, release.words)
+    for name, content in render(open_bundle(folder)).items():
+        _write(folder / name, content)
 
 
 def _write_pages(folder: Path, release: Release, record: Record) -> list[Entry]:

@@ -5,6 +5,7 @@ from core.config import RunConfig, load, resolve
 from core.errors import ConfigError
 from release.config import ReleaseConfig, check_name
 from release.lineage import check_parent
+from release.openness.words import read_words
 
 
 def main(arguments: list[str]) -> None:
@@ -22,3 +23,6 @@ def main(arguments: list[str]) -> None:
                 f"{section}.{field} takes something over from another run, and release.parents names no bundle; add "
                 "{bundle: FOLDER, root: HEX} of that run's, or for imported weights release.start_license"
             )
+    words = config.words_path
+    if words:
+        read_words(words)

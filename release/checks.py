@@ -4,7 +4,6 @@ Each takes a bundle, returns what it saw in one phrase, and raises DataError nam
 InconclusiveError if it cannot be judged here. What each cannot catch is said in verify.py.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -18,8 +17,8 @@ from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.config import ReleaseConfig
 from release.contents import Bundle
 from release.evaluations import check_evaluations
-from release.layout import FORMAT, describe, shipped
-from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, kept_licenses, read_lineage
+from release.layout import FORMAT, shipped
+from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, read_lineage
 from release.manifest import first_flaw, read_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe
 from release.stage import ask, first_value, run_verb
@@ -189,22 +188,11 @@ def lineage(bundle: Bundle) -> str:
     difference = first_value(said, follows)
     if difference:
         raise DataError(f"{LINEAGE} is not what the parents' files and the ledger say: {difference}")
-    _check_licenses(bundle, said)
     names = ", ".join(parent["root"][:12] for parent in said["parents"]) or "none"
     told = f"parents: {names}; {len(inherited_sources(said))} sources of theirs with licences"
     if not first.get("parent"):
         return f"begins with initial weights; {told}"
     return f"{_check_start(bundle, first['parent'])}; {told}"
-
-
-def _check_licenses(bundle: Bundle, said: Mapping[str, Any]) -> None:
-    """What the manifest says of a file's licence is what its source, the run or the parent says."""
-    index = json.loads((bundle.folder / "data" / "sources.json").read_bytes())
-    sources = {**inherited_sources(said), **{source["name"]: source["license"] for source in index}}
-    kept = kept_licenses(bundle.folder, said)
-    for path, license_ in bundle.licenses.items():
-        follows = describe(path, sources=sources, license_of_run=bundle.record["license"], kept=kept)
-        expect(f"the licence of {path}", license_, follows[1])
 
 
 def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:

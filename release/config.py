@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.codetree import ROOT
 from core.config import placement
 from core.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # The bundle's folder in its artifact may not have the name of what an artifact leaves out of its digest.
 TAKEN = "witness"
-ROOT = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -21,19 +22,20 @@ class ParentConfig:
     bundle: Path = placement(Path)
 
     def __post_init__(self) -> None:
-        if not ROOT.fullmatch(self.root):
+        if not DIGEST.fullmatch(self.root):
             raise ConfigError(f"release.parents has root {self.root!r}; give the 64 digits of the parent bundle's root")
 
 
 @dataclass(kw_only=True, slots=True)
 class ReleaseConfig:
-    """What goes into a bundle; all identity.
+    """What goes into a bundle; identity but for the place of the words, whose content counts.
 
     `checkpoint_every_steps`: checkpoints whose step is a multiple of it are shipped, and the last one.
     `license`: SPDX identifier under which what the run made (weights, tokenizer, logs) is released.
     `parents`: bundles whose state (train.start) or data order (pack.base) this run goes on from.
     `start_license`: SPDX identifier of imported weights, which come from no bundle (train.start).
     `is_start_shipped`: whether the parent's checkpoint is in the bundle, so that it can be checked without the parent.
+    `words`: the author's own words for cards and report, a Markdown file in the checkout or anywhere.
     """
 
     checkpoint_every_steps: int
@@ -41,12 +43,18 @@ class ReleaseConfig:
     parents: list[ParentConfig] = field(default_factory=list)
     start_license: str = ""
     is_start_shipped: bool = True
+    words: Path = placement(Path())
 
     def __post_init__(self) -> None:
         if self.checkpoint_every_steps < 1:
             raise ConfigError(f"release.checkpoint_every_steps is {self.checkpoint_every_steps}; give at least 1")
         if not self.license.strip():
             raise ConfigError("release.license is empty; name the licence of the weights, such as Apache-2.0")
+
+    @property
+    def words_path(self) -> Path | None:
+        """Where the author's words lie, if there are any; a relative path begins at the checkout."""
+        return ROOT / self.words if self.words != Path() else None
 
 
 def check_name(name: str) -> None:

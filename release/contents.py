@@ -8,33 +8,41 @@ from typing import Any
 
 import yaml
 
+from core.artifact import WITNESS
 from core.config import resolve
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, parent_step, read_lines
 from release.lineage import start_folder
-from release.manifest import NAME, WITNESS, manifest_root, read_manifest
+from release.manifest import NAME, manifest_root, read_manifest
 from release.stage import read_stages
 from release.verdict import InconclusiveError
 
 Record = dict[str, Any]
+
+# More than any honest part has; a verifier's memory should not be its maker's to fill.
+MAX_JSON_BYTES = 1 << 30
 
 
 @dataclass
 class Bundle:
     """A bundle's folder, and the parts that checks look at. Whatever is missing or no JSON raises DataError.
 
-    What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`;
-    `scratch` is a folder for what checks unpack; `parent` is the checkpoint that this run goes on from, or a folder
-    that has it under `checkpoints/`, if it is not inside. What checks find: `code` is the folder whose code may be run,
-    and `is_whole` says that every file has the hash that the manifest gives.
+    What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`, and
+    the first and the last besides if `is_with_ends`; `scratch` is a folder for what checks unpack; `parent` is the
+    checkpoint that this run goes on from, or a folder that has it under `checkpoints/`, if it is not inside; `key` is
+    the maker's public key and `verifiers` are those of others, as files. What checks find: `code` is the folder whose
+    code may be run, and `is_whole` says that every file has the hash that the manifest gives.
     """
 
     folder: Path
     nonce: str = ""
     segments: int = 1
+    is_with_ends: bool = False
     expected_root: str = ""
     parent: Path = field(default_factory=Path)
+    key: Path | None = None
+    verifiers: list[Path] = field(default_factory=list)
     scratch: Path = field(default_factory=Path)
     code: Path = field(default_factory=Path)
     is_whole: bool = False
@@ -64,7 +72,7 @@ class Bundle:
             stages = read_stages(self.folder / "config" / "stages.yaml")
         except ConfigError as error:
             raise DataError(str(error)) from error
-        return {name: stage for name, stage in stages.items() if name in stages["bundle"]["inputs"]}
+        return {name: stages[name] for name in stages["bundle"]["inputs"]}
 
     @cached_property
     def artifacts(self) -> dict[str, Record]:
@@ -152,14 +160,26 @@ class Bundle:
 
     def read_json(self, name: str) -> Record:
         """A JSON object of the bundle."""
+        value = self._read(name)
+        if not isinstance(value, dict):
+            raise DataError(f"{self.folder / name} is no JSON object; get the bundle again")
+        return value
+
+    def read_list(self, name: str) -> list[Record]:
+        """A JSON list of the bundle."""
+        value = self._read(name)
+        if not isinstance(value, list):
+            raise DataError(f"{self.folder / name} is no JSON list; get the bundle again")
+        return value
+
+    def _read(self, name: str) -> Any:
         path = self.folder / name
         try:
-            value = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"it has {path.stat().st_size} bytes")
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is missing or damaged: {error}; get the bundle again") from error
-        if not isinstance(value, dict):
-            raise DataError(f"{path} is no JSON object; get the bundle again")
-        return value
 
 
 def open_bundle(folder: Path) -> Bundle:

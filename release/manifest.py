@@ -1,6 +1,7 @@
 """MANIFEST.jsonl: every file of a folder by path, size, SHA-256, role and licence; its own SHA-256 is the root.
 
-A bundle has two: the one at the top, whose hash is the bundle's root, leaves out the witness; the witness has its own.
+A bundle has two: the one at the top, whose hash is the bundle's root, leaves out the witness, which has its own, and
+the attestations, which are added later and checked by their signatures.
 """
 
 import json
@@ -9,12 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+from core.artifact import ATTESTATIONS, WITNESS
 from core.errors import DataError
 from core.hashing import canonical_json, hash_file
 from core.progress import Progress
 
 NAME = "MANIFEST.jsonl"
-WITNESS = "witness"
+
+# Folders that are no part of the root.
+OUTSIDE = (f"{WITNESS}/", f"{ATTESTATIONS}/")
 
 # From a file's path in the folder: its role and its licence.
 Describe = Callable[[str], tuple[str, str]]
@@ -95,12 +99,12 @@ def _entry(folder: Path, name: str, describe: Describe) -> Entry:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Every file below a folder, but not its manifest and its witness. Raises DataError at anything that is neither
-    file nor folder."""
+    """Every file below a folder, but not its manifest, witness and attestations. Raises DataError at anything that is
+    neither file nor folder."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         mode = path.lstat().st_mode
-        if stat.S_ISDIR(mode) or name == NAME or name.startswith(f"{WITNESS}/"):
+        if stat.S_ISDIR(mode) or name == NAME or name.startswith(OUTSIDE):
             continue
         if not stat.S_ISREG(mode):
             raise DataError(f"{path} is a link or no plain file, which a bundle never holds; do not use this bundle")

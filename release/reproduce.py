@@ -29,6 +29,7 @@ from release.contents import Bundle, Record, open_bundle
 from release.diff import checkpoint_difference, origin_difference, say
 from release.lineage import CHECKPOINT, parent_folder
 from release.manifest import read_manifest
+from release.openness.facts import WORDS_PATH
 from release.recipe import FILES, file_sources
 from release.stage import ask_fingerprint, first_value
 from release.verdict import Finding, InconclusiveError, Verdict, conclude
@@ -114,6 +115,8 @@ def prepare(bundle: Bundle, place: Place) -> Path:
     recipe["sources"]["cache"] = str(place.runs / "cache")
     recipe["run"]["out"] = str(place.runs / "run")
     recipe["launch"] = {"ranks": min(place.ranks, bundle.trained["train"]["micro_batches"]), "kill_at_step": 0}
+    if (bundle.folder / WORDS_PATH).is_file():
+        recipe["release"]["words"] = str(bundle.folder / WORDS_PATH)
     place.runs.mkdir(parents=True, exist_ok=True)
     path = place.runs / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Verb verify: checks a bundle and gives a verdict a check.
 
-The ladder is that of docs/release.md: whole, coherent, and in part done again. The last two checks run code: the
+Each check belongs to a level of the ladder (ladder.py). The checks data, rates, corpus and audit run code: the
 checkout's where its tree equals the bundle's, else the bundle's own, cloned to a temporary folder. A bundle from an
 untrusted hand should be verified where its code can do no harm.
 """
@@ -13,63 +13,107 @@ from pathlib import Path
 
 from core.errors import ConfigError, DataError
 from release import checks
+from release.alive import alive
 from release.arguments import Parser
 from release.audit import audit, ranks_that_trained
 from release.contents import Bundle, open_bundle
+from release.form import form
+from release.ladder import DEFAULT_LEVEL, LEVELS, includes
+from release.openness.render import is_fresh
+from release.rates import rates
+from release.signing.attestations import is_there, signature
 from release.verdict import Finding, InconclusiveError, UnsupportedError, Verdict, conclude
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check, what it is called, and what it can never catch."""
+    """A check, what it is called, its level of the ladder, and what it can never catch."""
 
     name: str
+    level: str
     run: Callable[[Bundle], str]
     cannot_catch: str
 
 
 CHECKS = (
-    Check("integrity", checks.integrity, "a bundle that was false when it was made"),
-    Check("code", checks.code, "code that says it ran and did not"),
-    Check("chain", checks.chain, "artifacts that were invented together"),
-    Check("ledger", checks.ledger, "numbers that were invented and chained anew"),
-    Check("data", checks.data, "shards that were not made from the sources; text that was not trained on"),
-    Check("corpus", checks.corpus, "sources that are not what their papers say; documents that should not be in them"),
-    Check("checkpoints", checks.checkpoints, "states that training does not lead to"),
-    Check("weights", checks.weights, "how the last checkpoint came about"),
-    Check("lineage", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
-    Check("audit", audit, "cheating in segments that were not replayed; other runs that were hidden"),
+    Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made"),
+    Check("signature", "V1", signature, "a dishonest signer; whose key it is; when it was signed"),
+    Check("form", "V0", form, "false content"),
+    Check("report", "V0", is_fresh, "false statements of sources, and of the author"),
+    Check("alive", "V2", alive, "scores that were invented; a model that loads and says nothing of use"),
+    Check("code", "V3", checks.code, "code that says it ran and did not"),
+    Check("chain", "V3", checks.chain, "artifacts that were invented together"),
+    Check("ledger", "V3", checks.ledger, "numbers that were invented and chained anew"),
+    Check("data", "V3", checks.data, "shards that were not made from the sources; text that was not trained on"),
+    Check("rates", "V3", rates, "a schedule that was stated and not followed, with a ledger that says it was"),
+    Check(
+        "corpus",
+        "V3",
+        checks.corpus,
+        "sources that are not what their papers say; documents that should not be in them",
+    ),
+    Check("checkpoints", "V3", checks.checkpoints, "states that training does not lead to"),
+    Check("weights", "V3", checks.weights, "how the last checkpoint came about"),
+    Check("lineage", "V3", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
+    Check("audit", "V4", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
+# The levels that verify reaches; the others have verbs of their own.
+VERIFIABLE = tuple(sorted({check.level for check in CHECKS}))
+ELSEWHERE = {"V5": "python -m release reproduce", "V6": "python -m release attest"}
 
 
 def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
-    parser = Parser("python -m release verify BUNDLE [--root HEX] [--nonce TEXT] [--segments N] [--parent FOLDER]")
+    parser = Parser(
+        "python -m release verify BUNDLE [--level LEVEL] [--root HEX] [--key PUB] [--verifier PUB] [--nonce TEXT] "
+        "[--segments N] [--ends] [--parent FOLDER]"
+    )
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL)
+    parser.add_argument("--key", type=Path)
+    parser.add_argument("--verifier", type=Path, action="append", default=[])
     parser.add_argument("--root", default="")
     parser.add_argument("--nonce", default="")
     parser.add_argument("--segments", type=int, default=1)
     parser.add_argument("--parent", type=Path, default=Path())
+    parser.add_argument("--ends", action="store_true")
     given = parser.parse_args(arguments)
     if given.segments < 1:
         raise ConfigError(f"--segments is {given.segments}; give at least 1")
+    if given.level in ELSEWHERE:
+        raise ConfigError(f"{given.level} is a verb of its own: {ELSEWHERE[given.level]} BUNDLE")
     bundle = open_bundle(given.bundle)
     bundle.expected_root, bundle.nonce, bundle.segments = given.root, given.nonce, given.segments
     bundle.parent = given.parent.resolve() if given.parent != Path() else Path()
+    bundle.key, bundle.verifiers, bundle.is_with_ends = given.key, given.verifier, given.ends
     findings = []
-    for finding in verify(bundle):
+    for finding in verify(bundle, level=given.level):
         sys.stdout.write(f"{finding}\n")
         sys.stdout.flush()
         findings.append(finding)
+    sys.stdout.write(reached(given.level))
     conclude(findings, subject=str(given.bundle))
 
 
-def verify(bundle: Bundle) -> Iterator[Finding]:
-    """The findings of all checks, in order, each as soon as it is there."""
+def verify(bundle: Bundle, *, level: str = DEFAULT_LEVEL) -> Iterator[Finding]:
+    """The findings of all checks up to a level, in order, each as soon as it is there.
+
+    Signatures are looked at if there are any, or if a key was given.
+    """
     with tempfile.TemporaryDirectory(prefix="wholegrain-verify-") as scratch:
         bundle.scratch = Path(scratch)
         for check in CHECKS:
-            yield judge(check, bundle)
+            if includes(level, check.level) and (check.run is not signature or bundle.key or is_there(bundle)):
+                yield judge(check, bundle)
+
+
+def reached(level: str) -> str:
+    """What the levels up to this one claim if all their checks pass, how strongly, and what they cannot catch."""
+    rows = [(name, LEVELS[name]) for name in VERIFIABLE if includes(level, name)]
+    return "".join(
+        f"{name} {rung.name}: if all pass, {rung.claim}; strength: {rung.strength}; cannot catch: {rung.cannot_catch}\n"
+        for name, rung in rows
+    )
 
 
 def judge(check: Check, bundle: Bundle) -> Finding:
@@ -84,7 +128,7 @@ def judge(check: Check, bundle: Bundle) -> Finding:
         verdict, detail = Verdict.INCONCLUSIVE, str(error)
     except (DataError, OSError) as error:
         verdict, detail = Verdict.FAIL, str(error)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         verdict, detail = Verdict.FAIL, f"the bundle is malformed: {type(error).__name__} {error}"
     detail = detail.replace(f"{bundle.folder}/", "")
     return Finding(check=check.name, verdict=verdict, detail=detail, aside=aside, cannot_catch=check.cannot_catch)

@@ -16,6 +16,7 @@ VERBS = {
     "doctor": Verb("train.doctor:main", "say what this machine can promise: profiles, kernels, allocator, fingerprint"),
     "export-state": Verb("train.exchange:export_main", "write weights and optimizer for other programs to read"),
     "import-state": Verb("train.exchange:import_main", "make a checkpoint to start from of weights and optimizer"),
+    "rates": Verb("train.rates:main", "print the learning rate of every step of a recipe"),
     "check": Verb("train.check:main", "check the sections of a recipe that train/ reads"),
 }
 

@@ -5,9 +5,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from core.artifact import WITNESS
 from core.hashing import canonical_json, hash_file, hash_value
 from core.ledger import Line, full_head, trajectory_head
-from release.manifest import NAME, WITNESS, list_files, read_manifest, write_manifest
+from release.manifest import NAME, list_files, read_manifest, write_manifest
 
 LEDGER = "logs/ledger.jsonl"
 
@@ -25,9 +26,14 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def reseal(folder: Path) -> None:
-    """Make the manifest fit the files again."""
+    """Make the manifest fit the files again; what was added gets the role and licence of its neighbours."""
     known = {entry.path: (entry.role, entry.license) for entry in read_manifest(folder)}
-    write_manifest(folder, list_files(folder, lambda path: known.get(path, ("data", "CC0-1.0"))))
+    beside = {str(Path(path).parent): said for path, said in known.items()}
+
+    def describe(path: str) -> tuple[str, str]:
+        return known.get(path) or beside.get(str(Path(path).parent), ("data", "CC0-1.0"))
+
+    write_manifest(folder, list_files(folder, describe))
     if (folder / WITNESS / NAME).exists():
         write_manifest(folder / WITNESS, list_files(folder / WITNESS, lambda _: (WITNESS, "CC0-1.0")))
 

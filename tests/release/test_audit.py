@@ -3,7 +3,7 @@ import math
 import pytest
 
 from core.codetree import ROOT
-from release.audit import Segment, all_segments, audit, chance_caught, draw, odds
+from release.audit import Segment, all_segments, audit, chance_caught, draw, odds, with_ends
 from release.contents import Bundle
 from release.verdict import InconclusiveError, UnsupportedError
 from tests.release.forgery import edit_json
@@ -35,6 +35,14 @@ def test_the_chance_of_catching_is_counted_right() -> None:
         "drawn 1 of 12 segments, 4 of which can be; would have caught cheating in 1 % (1 of 12) with 8 %, "
         "5 % (1 of 12) with 8 %, 10 % (2 of 12) with 17 % probability"
     )
+
+
+def test_the_first_and_the_last_segment_are_added_once() -> None:
+    first, middle, last = SEGMENTS[0], SEGMENTS[5], SEGMENTS[-1]
+    assert with_ends([middle], SEGMENTS) == [first, middle, last]
+    assert with_ends([last], SEGMENTS) == [first, last]
+    assert with_ends([], SEGMENTS[:1]) == [first]
+    assert with_ends([], []) == []
 
 
 def test_a_machine_that_answers_the_profile_otherwise_cannot_judge(bundle: Bundle) -> None:

@@ -8,7 +8,9 @@ import pytest
 from core.artifact import current
 from core.journal import read_journal
 from release.manifest import manifest_root
+from release.openness.facts import WORDS_PATH
 from tests.release.conftest import run_in
+from tests.release.openness.made import TEXT
 
 PLACEMENT = ("launch.ranks=5", "train.placement=fsdp2", "data.workers=2", "sources.cache=elsewhere")
 
@@ -43,11 +45,19 @@ def test_the_name_and_what_is_shipped_decide_the_root(
     checkout: Path, recipe: Path, runs: Path, elsewhere: Path
 ) -> None:
     roots = [facts(runs)["root"]]
-    for change in ("run.name=other", "release.checkpoint_every_steps=8", "release.license=MIT"):
+    words = elsewhere / "words.md"
+    words.write_text(TEXT)
+    for change in (
+        "run.name=other",
+        "release.checkpoint_every_steps=8",
+        "release.license=MIT",
+        f"release.words={words}",
+    ):
         done = run_in(checkout, "release", "build", recipe, f"run.out={elsewhere}", change)
         assert done.returncode == 0, done.stderr
         roots.append(facts(elsewhere)["root"])
-    assert len(set(roots)) == 4
+    assert len(set(roots)) == 5
+    assert (current(elsewhere, "bundle").folder / "tiny" / WORDS_PATH).read_text() == TEXT
 
 
 def test_checkpoints_between_the_asked_steps_are_left_out(checkout: Path, recipe: Path, elsewhere: Path) -> None:

@@ -203,12 +203,20 @@ def test_a_manifest_of_other_artifacts_than_the_bundles_is_caught(bundle: Bundle
     assert found["corpus"].detail.startswith("the chain of artifacts in data/manifest.json is ")
 
 
-def test_a_changed_learning_rate_in_an_otherwise_perfect_forgery_is_caught_by_the_replay_alone(bundle: Bundle) -> None:
+def test_a_learning_rate_that_the_schedule_does_not_give_is_caught_without_training(bundle: Bundle) -> None:
     edit_ledger(bundle.folder, step=6, lr="0x1.0p-7")
+    make_consistent(bundle.folder)
+    found = findings(bundle, ("integrity", "code", "chain", "ledger", "rates"))
+    assert [name for name, finding in found.items() if finding.verdict is Verdict.FAIL] == ["rates"]
+    assert found["rates"].detail.startswith("the learning rate of step 6 is 0x1.0p-7, but 0x1.")
+
+
+def test_a_changed_norm_in_an_otherwise_perfect_forgery_is_caught_by_the_replay_alone(bundle: Bundle) -> None:
+    edit_ledger(bundle.folder, step=6, norm="0x1.0p-7")
     make_consistent(bundle.folder)
     segments = [Segment(0, 4), Segment(4, 8), Segment(8, 12)]
     nonces = (str(number) for number in range(1000))
     bundle.nonce = next(n for n in nonces if draw(segments, root=bundle.root, nonce=n, count=1) == segments[1:2])
-    found = findings(bundle, (*QUICK, "audit"))
+    found = findings(bundle, (*QUICK, "rates", "audit"))
     assert [name for name, finding in found.items() if finding.verdict is Verdict.FAIL] == ["audit"]
-    assert "differs first in step 6, field lr: 0x1.0p-7 against" in found["audit"].detail
+    assert "differs first in step 6, field norm: 0x1.0p-7 against" in found["audit"].detail

@@ -24,9 +24,10 @@ def test_a_copied_bundle_is_verified_by_its_own_code_where_the_checkout_has_othe
         stream.write("raise SystemExit('the code of the checkout was run')\n")
     done = run_in(code, "release", "verify", bundle.folder, "--root", bundle.root, "--nonce", "a beacon")
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [[check.name, "PASS"] for check in CHECKS]
-    assert all("; cannot catch: " in line for line in lines)
+    unsigned = [check for check in CHECKS if check.name != "signature"]
+    lines = done.stdout.splitlines()[: len(unsigned)]
+    assert [line.split()[:2] for line in lines] == [[check.name, "PASS"] for check in unsigned]
+    assert all("; cannot catch: " in line for line in done.stdout.splitlines())
     assert "replayed on 1 process" in lines[-1]
     assert "2 ranks trained" in lines[-1]
 

@@ -1,0 +1,69 @@
+"""The ladder: seven levels of verification, how strong the claim of each is, and what each cannot catch.
+
+A level includes those below it. Strength: `bitwise` claims hold under one numerics profile (DESIGN.md, section 5).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A rung: what a PASS at this level claims, how strongly, and what it leaves open."""
+
+    name: str
+    claim: str
+    strength: str
+    cannot_catch: str
+
+
+LEVELS = {
+    "V0": Level(
+        name="shape",
+        claim="every part that a bundle has is there, licences can be read, and the report follows from the parts",
+        strength="exact, about form only",
+        cannot_catch="false content",
+    ),
+    "V1": Level(
+        name="integrity",
+        claim="these are the bytes of this root; with --key, the root that this key signed",
+        strength="exact (SHA-256, ed25519)",
+        cannot_catch="a dishonest maker, or signer",
+    ),
+    "V2": Level(
+        name="alive",
+        claim="weights, tokenizer and shapes belong together: one folder that loads without code of its own",
+        strength="exact, about form and digests; no forward pass",
+        cannot_catch="scores that were invented; training on the test texts",
+    ),
+    "V3": Level(
+        name="coherence",
+        claim="code, data order, ledger, checkpoints and published weights tell one story",
+        strength="bitwise for every digest; nothing is trained",
+        cannot_catch="a ledger that was invented and kept consistent, weights and all",
+    ),
+    "V4": Level(
+        name="segment audit",
+        claim="the drawn segments of the training, done again on one process, give the same bits",
+        strength="bitwise, under the bundle's numerics profile",
+        cannot_catch="cheating in segments that were not drawn (the chance is printed); runs that were hidden",
+    ),
+    "V5": Level(
+        name="full replay",
+        claim="everything, done again from the sources, gives the same root",
+        strength="bitwise, under the bundle's numerics profile",
+        cannot_catch="what the sources' papers say of them; runs that were hidden; when it was made",
+    ),
+    "V6": Level(
+        name="independent",
+        claim="another party says, by its signature, that it came to these verdicts",
+        strength="that of the level it names, and your trust in that party",
+        cannot_catch="that party's dishonesty",
+    ),
+}
+DEFAULT_LEVEL = "V4"
+
+
+def includes(level: str, other: str) -> bool:
+    """Whether `level` is `other` or above it."""
+    order = list(LEVELS)
+    return order.index(level) >= order.index(other)
