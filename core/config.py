@@ -141,11 +141,12 @@ def _compose_named(name: str, groups: tuple[str, ...]) -> "DictConfig":
 
 def identity(config: Any) -> dict[str, Any]:
     """What of a section decides the result, as JSON values: placement fields are left out at every depth."""
-    return {
-        field.name: _plain(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-        if not field.metadata.get(PLACEMENT)
-    }
+    return {name: _plain(getattr(config, name)) for name in identity_names(type(config))}
+
+
+def identity_names(schema: type) -> list[str]:
+    """The fields of a section's dataclass that decide the result."""
+    return [field.name for field in dataclasses.fields(schema) if not field.metadata.get(PLACEMENT)]
 
 
 def _enum_names(hint: Any, value: Any) -> Any:

@@ -5,10 +5,10 @@ InconclusiveError if it cannot be judged here. What each cannot catch is said in
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from core.codetree import ROOT
+from core.config import identity_names
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import Line, full_head, trajectory_head
@@ -222,7 +222,7 @@ def _check_recipe(bundle: Bundle) -> None:
         name=bundle.record["name"],
         configs={stage: artifact["config"] for stage, artifact in bundle.artifacts.items()},
         trained={section: identities[section] for section in TRAIN_SECTIONS},
-        release={field.name: bundle.record[field.name] for field in fields(ReleaseConfig)},
+        release={name: bundle.record[name] for name in identity_names(ReleaseConfig)},
     )
     difference = first_value(stated, made_with)
     if difference:
