@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PHASES = ("start", "compute", "reduce", "log", "update", "write", "wait")
+# What is rare and long has phases of its own, so that it is not measured by what is frequent and short.
+PHASES = ("start", "compute", "reduce", "log", "update", "write", "save", "evaluate", "wait")
 WINDOW = 64
 HEAD = struct.Struct("<4q")
 WORD = struct.Struct("<q")

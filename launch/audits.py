@@ -175,7 +175,8 @@ class Audits:
         if not self._has_windows:
             self._has_windows, self._audited_step = True, 0
             self._windows = windows(self._run.place.out)
-            self._waiting, self._bad = list(self._windows), []
+            self._bad = []
+            self._waiting = [one for one in self._windows if (one.start, one.until) not in self._run.history.sound]
         busy = {task.node for task in self._tasks.values() if task.what == REPLAY}
         first_bad = min((window.start for window in self._bad), default=None)
         self._waiting = [one for one in self._waiting if first_bad is None or one.start < first_bad]
@@ -199,9 +200,8 @@ class Audits:
             return
         written = steps_of(self._run.place.out, window)
         difference = first_difference(written, replayed)
-        self._run.history.record(
-            "window.replayed", start=window.start, node=task.node, difference=str(difference or "")
-        )
+        told = {"start": window.start, "until": window.until, "difference": str(difference or "")}
+        self._run.history.record("window.replayed", node=task.node, **told)
         if difference:
             self._bad.append(window)
 

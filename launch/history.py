@@ -27,6 +27,7 @@ class History:
     void_after      steps after this one are to be forgotten by the next generation; -1: none
     is_running      whether the newest generation's ranks were not ended
     suspect         what an audit has found and no vote has settled
+    sound           windows, first and last step, that were replayed and are as the ledger says
     is_searching    whether it is being searched for the first steps that were computed wrongly
     """
 
@@ -39,6 +40,7 @@ class History:
         self.void_after = -1
         self.is_running = self.is_searching = False
         self.suspect: Line | None = None
+        self.sound: set[tuple[int, int]] = set()
         for line in read_journal(self.path):
             self._apply(line)
 
@@ -81,7 +83,12 @@ class History:
             self.failed_at.setdefault(line["node"], []).append(line["time"])
 
     def _apply_audits(self, event: str, line: Line) -> None:
-        if event == "audit.differs":
+        if event == "started" and self.suspect:
+            # Nobody holds the state any more that could settle it: what is on the disk is computed again.
+            self.suspect, self.is_searching = None, True
+        elif event == "window.replayed" and not line["difference"]:
+            self.sound.add((line["start"], line["until"]))
+        elif event == "audit.differs":
             self.suspect = {name: value for name, value in line.items() if name not in ("time", "event")}
         elif event == "audit.voted":
             self.suspect, self.is_searching = None, line["liar"] is not None and line["liar"] == line["node"]
