@@ -5,6 +5,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 TESTED := $(VENV)/.ready-dev
 RUN := $(VENV)/bin/python -m
+# Processes that run tests side by side, a file of tests each; many tests start up to four ranks of their own.
+TESTERS ?= 2
 
 .PHONY: smoke test golden lint lock clean
 
@@ -16,7 +18,7 @@ golden: $(READY)
 	$(RUN) release golden runs/smoke --check tests/golden/smoke.txt
 
 test: lint
-	$(RUN) pytest -q -m "not slow"
+	$(RUN) pytest -q -m "not slow" -n $(TESTERS) --dist loadfile
 
 lint: $(TESTED)
 	$(RUN) ruff check .

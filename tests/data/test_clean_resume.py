@@ -79,6 +79,14 @@ def kill_one_of(process: BaseProcess, source: random.Random) -> None:
         os.kill(victim, signal.SIGKILL)
 
 
+def wait_for_tasks(process: BaseProcess, out: Path, count: int) -> None:
+    """Until that many tasks are done, or the process has ended."""
+    deadline = time.monotonic() + DEADLINE_S
+    while process.is_alive() and len(done_tasks(out)) < count:
+        assert time.monotonic() < deadline
+        process.join(0.005)
+
+
 def done_tasks(out: Path) -> dict[Path, tuple[int, int]]:
     """The finished tasks of an unfinished run, with what would change if one were done again."""
     found = {path: path.stat() for path in out.glob(".clean-*.part/.work/*/[0-9]*/done.json")}
@@ -93,9 +101,7 @@ def is_put_in_place(out: Path) -> bool:
 def test_kills_at_random_moments_end_in_the_same_digest_and_no_finished_task_is_done_again(
     prepared: Path, tmp_path: Path
 ) -> None:
-    began = time.monotonic()
     calm = clean(prepared, tmp_path / "calm", *EVERYTHING)
-    longest_s = (time.monotonic() - began) / 2
     out, log = tmp_path / "out", tmp_path / "log"
     source = random.Random(os.urandom(8))
     kills = finished = kept = 0
@@ -103,10 +109,12 @@ def test_kills_at_random_moments_end_in_the_same_digest_and_no_finished_task_is_
         workers = 2 if kills % 6 == 5 else 1
         before = done_tasks(out)
         process = started(arguments(prepared, out, *EVERYTHING, f"data.workers={workers}"), log)
-        process.join(source.uniform(0, longest_s) if kills < KILLS else DEADLINE_S)
-        if process.is_alive():
-            kill_one_of(process, source)
-            kills += 1
+        if kills < KILLS:
+            wait_for_tasks(process, out, len(before) + source.randrange(4))
+            process.join(source.uniform(0, 0.05))
+            if process.is_alive():
+                kill_one_of(process, source)
+                kills += 1
         process.join(DEADLINE_S)
         assert process.exitcode in (0, 75, -signal.SIGKILL), log.read_text()
         if process.exitcode == 0:

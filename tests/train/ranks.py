@@ -28,7 +28,7 @@ PROFILE = {
     "MKL_NUM_THREADS": "1",
 }
 PRELOADED = ["train.loop", "train.run", "train.replay", "hydra", "hydra.core.override_parser.overrides_parser", "yaml"]
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 # What a killed write may be cut before: audit events of the interpreter (PEP 578).
 TOUCHES = ("open", "os.mkdir", "os.rename")
 
