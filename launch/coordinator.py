@@ -298,8 +298,7 @@ class Coordinator:
             if is_late:
                 self.end(75, f"no node has become ready in {self.place.join_s:g} s; run the same command again")
             return
-        coming = any(node.state in (State.STARTING, State.ASKED) for node in self.members.nodes.values())
-        if len(ready) >= self.place.nodes or is_late or not (is_first or coming):
+        if len(ready) >= self.place.nodes or is_late or not is_first:
             self._begin(seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved))
 
     def _begin(self, seated: list[str]) -> None:

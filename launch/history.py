@@ -20,6 +20,7 @@ class History:
     """The journal and the state that follows from it.
 
     generation      the newest one, and `seated` the nodes that train in it, in the order of their ranks
+    trained         the nodes that have ever been seated
     best_step       the furthest step that any generation has reached
     idle_restarts   restarts since then
     causes          causes of failures since then
@@ -41,6 +42,7 @@ class History:
         self.is_running = self.is_searching = False
         self.suspect: Line | None = None
         self.sound: set[tuple[int, int]] = set()
+        self.trained: set[str] = set()
         for line in read_journal(self.path):
             self._apply(line)
 
@@ -72,6 +74,7 @@ class History:
             self.seated, self.causes, self.idle_restarts, self.is_running = [], [], 0, False
         elif event == "generation.began":
             self.generation, self.seated, self.is_running = line["generation"], line["seated"], True
+            self.trained |= set(self.seated)
         elif event in ("halted", "ended"):
             self.is_running = False
         elif event == "progressed":
@@ -91,7 +94,8 @@ class History:
         elif event == "audit.differs":
             self.suspect = {name: value for name, value in line.items() if name not in ("time", "event")}
         elif event == "audit.voted":
-            self.suspect, self.is_searching = None, line["liar"] is not None and line["liar"] == line["node"]
+            # An auditor that lied has lied in training too, if it has trained.
+            self.suspect, self.is_searching = None, line["liar"] in self.trained
         elif event == "rolled back":
             self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
         elif event == "void.gone":

@@ -62,10 +62,14 @@ def test_an_audit_goes_on_where_it_was(history: History, tmp_path: Path) -> None
     assert History(tmp_path).void_after == -1
 
 
-def test_an_auditor_that_lied_rolls_nothing_back(history: History) -> None:
-    history.record("audit.differs", **SUSPECT)
-    history.record("audit.voted", **SUSPECT, voter="c", voted="x", liar="b")
-    assert (history.suspect, history.is_searching) == (None, False)
+@pytest.mark.parametrize(("auditor", "is_searching"), [("c", False), ("b", True)])
+def test_an_auditor_that_lied_has_lied_before_only_if_it_has_trained(
+    history: History, auditor: str, is_searching: bool
+) -> None:
+    suspect = {**SUSPECT, "auditor": auditor}
+    history.record("audit.differs", **suspect)
+    history.record("audit.voted", **suspect, voter="d", voted="x", liar=auditor)
+    assert (history.suspect, history.is_searching) == (None, is_searching)
 
 
 def test_a_new_launch_begins_with_a_clean_slate_but_for_what_was_never_settled(history: History) -> None:
