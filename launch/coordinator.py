@@ -141,6 +141,7 @@ class Coordinator:
         if is_seated and not has_ranks:
             # It came back before anybody had noticed that it was gone, and its ranks are gone.
             self._lose(node, "its keeper was started anew")
+        self.audits.pin(node)
         reason = self.quarantine.reason(node.name)
         if reason:
             node.state = State.REFUSED

@@ -96,6 +96,8 @@ class History:
         elif event == "audit.voted":
             # An auditor that lied has lied in training too, if it has trained.
             self.suspect, self.is_searching = None, line["liar"] in self.trained
+        elif event == "audit.unsettled":
+            self.suspect, self.is_searching = None, True
         elif event == "rolled back":
             self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
         elif event == "void.gone":

@@ -170,6 +170,8 @@ class Keeper:
             self._shelf.begin(message["generation"], void_after=-1)
             self._forget()
             self._ask_zygote({"do": "kill"})
+        elif message["do"] == "pin":
+            self._shelf.is_pinned = message["is_pinned"]
         elif message["do"] == "stop":
             for one in self._living():
                 os.kill(one.pid, signal.SIGTERM)
