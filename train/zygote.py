@@ -142,8 +142,9 @@ class Zygote:
         else:
             self._meeting.close()
         if path:
-            heart.begin(path)
+            # Before there is a heart, since whoever watches it asks by this signal.
             faulthandler.register(signal.SIGUSR2, file=path.with_suffix(".stack").open("w"), all_threads=True)
+            heart.begin(path)
 
     def _reap(self) -> None:
         while True:
