@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PHASES = ("start", "compute", "reduce", "log", "update", "write", "wait")
+# What is rare and long has phases of its own, so that it is not measured by what is frequent and short.
+PHASES = ("start", "compute", "reduce", "log", "update", "write", "save", "evaluate", "wait")
 WINDOW = 64
 HEAD = struct.Struct("<4q")
 WORD = struct.Struct("<q")
@@ -34,11 +35,14 @@ class Heart:
     """The rank's end: says which phase begins."""
 
     def __init__(self, path: Path) -> None:
-        path.write_bytes(bytes(SIZE))
-        with path.open("r+b") as stream:
-            self._map = mmap.mmap(stream.fileno(), SIZE)
         self._phase, self._since, self._beats, self._step = 0, time.monotonic_ns(), 0, 0
+        # It beats before anybody can see it: a watcher would take zeros for a rank that has stood still for ever.
+        aside = path.with_suffix(".part")
+        aside.write_bytes(bytes(SIZE))
+        with aside.open("r+b") as stream:
+            self._map = mmap.mmap(stream.fileno(), SIZE)
         self._write()
+        aside.replace(path)
 
     def enter(self, phase: str, step: int) -> None:
         """Begin a phase; the one before has ended."""

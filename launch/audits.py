@@ -93,7 +93,7 @@ class Audits:
         if task.what == PASSPORT:
             self._take_passport(node, message, result["audited"], wrong)
         elif task.what == VOTE:
-            self._take_vote(task, result["audited"])
+            self._take_vote(task, message, result["audited"])
         else:
             count = len(result["audited"])
             self._run.history.record("audited", node=task.node, status=message["status"], count=count, wrong=len(wrong))
@@ -102,6 +102,13 @@ class Audits:
             if wrong and self._run.is_running:
                 self._run.history.record("audit.differs", **wrong[0], auditor=task.node)
                 self._run.halt("an audit differs")
+        self.pin()
+
+    def pin(self, node: Node | None = None) -> None:
+        """Have keepers, or one, hold what is being audited, and only as long as it is."""
+        is_pinned = self._run.history.suspect is not None or any(task.what != REPLAY for task in self._tasks.values())
+        for one in [node] if node else self._run.members.nodes.values():
+            one.tell({"do": "pin", "is_pinned": is_pinned})
 
     def lose(self, node: str) -> None:
         """A node is gone, and what it was to compute with it."""
@@ -110,6 +117,7 @@ class Audits:
                 del self._tasks[number]
                 if task.what == REPLAY:
                     self._waiting.insert(0, task.values["window"])
+                self.pin()
 
     def _audit(self) -> None:
         run, place = self._run, self._run.place
@@ -140,10 +148,15 @@ class Audits:
             return
         self._ask(VOTE, voter, "audit", {"step": suspect["step"], "index": suspect["index"]})
 
-    def _take_vote(self, task: Task, audited: list[dict[str, Any]]) -> None:
+    def _take_vote(self, task: Task, message: Message, audited: list[dict[str, Any]]) -> None:
         suspect = self._run.history.suspect
         assert suspect
-        voted = audited[0]["found"] if audited else ""
+        if not audited:
+            if message["status"] != RetryError.exit_code:
+                # The state to vote from is gone: what is on the disk is computed again.
+                self._run.history.record("audit.unsettled", **suspect)
+            return
+        voted = audited[0]["found"]
         owner, auditor = suspect["node"], suspect["auditor"]
         named = liar(said=suspect["said"], found=suspect["found"], voted=voted, owner=owner, auditor=auditor)
         facts = {**suspect, "voter": task.node, "voted": voted, "liar": named}
@@ -175,7 +188,8 @@ class Audits:
         if not self._has_windows:
             self._has_windows, self._audited_step = True, 0
             self._windows = windows(self._run.place.out)
-            self._waiting, self._bad = list(self._windows), []
+            self._bad = []
+            self._waiting = [one for one in self._windows if (one.start, one.until) not in self._run.history.sound]
         busy = {task.node for task in self._tasks.values() if task.what == REPLAY}
         first_bad = min((window.start for window in self._bad), default=None)
         self._waiting = [one for one in self._waiting if first_bad is None or one.start < first_bad]
@@ -199,9 +213,8 @@ class Audits:
             return
         written = steps_of(self._run.place.out, window)
         difference = first_difference(written, replayed)
-        self._run.history.record(
-            "window.replayed", start=window.start, node=task.node, difference=str(difference or "")
-        )
+        told = {"start": window.start, "until": window.until, "difference": str(difference or "")}
+        self._run.history.record("window.replayed", node=task.node, **told)
         if difference:
             self._bad.append(window)
 
@@ -239,6 +252,7 @@ class Audits:
         )
         plain = {key: value for key, value in values.items() if key != "window"}
         message = {"do": "task", "id": self._number, "verb": verb, "values": plain, "environment": tell(told)}
+        self.pin()
         run.members.nodes[name].tell(message)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from core.durable import write_durably
 from core.errors import Preempted
-from core.kept import Kept, tell
 from core.wire import Message
 from launch import evidence
 from launch.audits import Audits
@@ -26,7 +25,6 @@ from launch.decide import (
     Failure,
     Kind,
     Verdict,
-    buddy,
     cause,
     error_of,
     is_lemon,
@@ -37,6 +35,7 @@ from launch.decide import (
 from launch.history import History
 from launch.keeperconfig import Place
 from launch.members import Members, Node, State
+from launch.orders import orders
 from launch.quarantine import Quarantine
 
 # What fails together is judged together: a peer that has lost a rank may be heard before the rank's own keeper.
@@ -142,6 +141,7 @@ class Coordinator:
         if is_seated and not has_ranks:
             # It came back before anybody had noticed that it was gone, and its ranks are gone.
             self._lose(node, "its keeper was started anew")
+        self.audits.pin(node)
         reason = self.quarantine.reason(node.name)
         if reason:
             node.state = State.REFUSED
@@ -291,15 +291,14 @@ class Coordinator:
     def _begin_if_possible(self) -> None:
         ready, waited = self.ready, time.monotonic() - self._began
         is_late = waited > self.place.join_s
-        is_first = self.history.generation == 0
+        is_first = not self.history.seated
         if time.monotonic() < self._not_before or self._stop_at:
             return
         if not ready:
             if is_late:
                 self.end(75, f"no node has become ready in {self.place.join_s:g} s; run the same command again")
             return
-        coming = any(node.state in (State.STARTING, State.ASKED) for node in self.members.nodes.values())
-        if len(ready) >= self.place.nodes or is_late or not (is_first or coming):
+        if len(ready) >= self.place.nodes or is_late or not is_first:
             self._begin(seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved))
 
     def _begin(self, seated: list[str]) -> None:
@@ -309,41 +308,13 @@ class Coordinator:
         void_after = history.void_after
         history.record("generation.began", generation=generation, seated=seated, void_after=void_after)
         self._is_moved = False
-        first = nodes[seated[0]]
-        shelves = tuple(node.shelf for node in nodes.values())
         spares = [name for name in self.ready if name not in seated]
-        world = len(seated) * place.ranks_per_node
-        for at, name in enumerate(seated):
+        told = orders(seated, nodes=nodes, spares=spares, generation=generation, void_after=void_after, place=place)
+        for name, order in told.items():
             node = nodes[name]
-            other = buddy(name, seated=seated, spares=spares)
-            told = Kept(
-                generation=generation,
-                meeting=f"{first.host}:{first.port}",
-                token=place.token,
-                node=name,
-                shelves=(node.shelf, nodes[other].shelf) if other else (node.shelf,),
-                all_shelves=shelves,
-                base_every=place.base_every_steps,
-                void_after=void_after,
-                is_awaited=place.audit_rate > 0,
-                faults=place.faults,
-            )
-            ranks: list[dict[str, Any]] = [
-                {
-                    "rank": at * place.ranks_per_node + local,
-                    "environment": {
-                        "RANK": str(at * place.ranks_per_node + local),
-                        "LOCAL_RANK": str(local),
-                        "WORLD_SIZE": str(world),
-                        "LOCAL_WORLD_SIZE": str(place.ranks_per_node),
-                        **tell(told),
-                    },
-                }
-                for local in range(place.ranks_per_node)
-            ]
             node.generation, node.beats = generation, {}
-            node.statuses = {rank["rank"]: None for rank in ranks}
-            node.tell({"do": "start", "generation": generation, "void_after": void_after, "ranks": ranks})
+            node.statuses = {rank["rank"]: None for rank in order["ranks"]}
+            node.tell(order)
         for name in spares:
             nodes[name].tell({"do": "kill", "generation": generation})
 

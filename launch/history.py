@@ -20,6 +20,7 @@ class History:
     """The journal and the state that follows from it.
 
     generation      the newest one, and `seated` the nodes that train in it, in the order of their ranks
+    trained         the nodes that have ever been seated
     best_step       the furthest step that any generation has reached
     idle_restarts   restarts since then
     causes          causes of failures since then
@@ -27,6 +28,7 @@ class History:
     void_after      steps after this one are to be forgotten by the next generation; -1: none
     is_running      whether the newest generation's ranks were not ended
     suspect         what an audit has found and no vote has settled
+    sound           windows, first and last step, that were replayed and are as the ledger says
     is_searching    whether it is being searched for the first steps that were computed wrongly
     """
 
@@ -39,6 +41,8 @@ class History:
         self.void_after = -1
         self.is_running = self.is_searching = False
         self.suspect: Line | None = None
+        self.sound: set[tuple[int, int]] = set()
+        self.trained: set[str] = set()
         for line in read_journal(self.path):
             self._apply(line)
 
@@ -70,6 +74,7 @@ class History:
             self.seated, self.causes, self.idle_restarts, self.is_running = [], [], 0, False
         elif event == "generation.began":
             self.generation, self.seated, self.is_running = line["generation"], line["seated"], True
+            self.trained |= set(self.seated)
         elif event in ("halted", "ended"):
             self.is_running = False
         elif event == "progressed":
@@ -81,10 +86,18 @@ class History:
             self.failed_at.setdefault(line["node"], []).append(line["time"])
 
     def _apply_audits(self, event: str, line: Line) -> None:
-        if event == "audit.differs":
+        if event == "started" and self.suspect:
+            # Nobody holds the state any more that could settle it: what is on the disk is computed again.
+            self.suspect, self.is_searching = None, True
+        elif event == "window.replayed" and not line["difference"]:
+            self.sound.add((line["start"], line["until"]))
+        elif event == "audit.differs":
             self.suspect = {name: value for name, value in line.items() if name not in ("time", "event")}
         elif event == "audit.voted":
-            self.suspect, self.is_searching = None, line["liar"] is not None and line["liar"] == line["node"]
+            # An auditor that lied has lied in training too, if it has trained.
+            self.suspect, self.is_searching = None, line["liar"] in self.trained
+        elif event == "audit.unsettled":
+            self.suspect, self.is_searching = None, True
         elif event == "rolled back":
             self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
         elif event == "void.gone":

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,8 @@ class Keeper:
             self._shelf.begin(message["generation"], void_after=-1)
             self._forget()
             self._ask_zygote({"do": "kill"})
+        elif message["do"] == "pin":
+            self._shelf.is_pinned = message["is_pinned"]
         elif message["do"] == "stop":
             for one in self._living():
                 os.kill(one.pid, signal.SIGTERM)
@@ -206,17 +208,22 @@ class Keeper:
         if "ready" in message:
             self._port = message["ready"]
             self._tell({"say": "ready", "port": self._port})
-        elif "started" in message and message["generation"] == self._brood.generation:
+        elif "started" in message and self._is_mine(message, message["started"]):
             for rank, pid in message["started"].items():
                 self._brood.ranks[int(rank)].pid = pid
             self._tell({"say": "started", "generation": message["generation"], "pids": message["started"]})
-        elif "ended" in message and message["generation"] == self._brood.generation:
+        elif "ended" in message and self._is_mine(message, [message["ended"]]):
             self._end(self._brood.ranks[message["ended"]], message["status"])
         elif "task" in message:
             out = self._folder / f"task{message['task']}.json"
             result = out.read_text() if message["status"] == DONE and out.exists() else ""
             out.unlink(missing_ok=True)
             self._tell({"say": "task", "id": message["task"], "status": message["status"], "result": result})
+
+    def _is_mine(self, message: Message, ranks: Iterable[Any]) -> bool:
+        """Whether it is about ranks that are still wanted: the zygote may have spoken before it heard of their end."""
+        brood = self._brood
+        return message["generation"] == brood.generation and all(int(rank) in brood.ranks for rank in ranks)
 
     def _end(self, rank: Rank, status: int) -> None:
         note = read_notes(self._brood.folder, "exit").get(rank.rank)

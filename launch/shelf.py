@@ -3,7 +3,7 @@
 It outlives the ranks, and is lost with its node. What lies there are `base`s, a rank's whole state after a step, and
 `log`s, the gradients that a step was made of. An entry is taken only if its bytes have the SHA-256 that its header
 says, and only from the newest generation that is known: a rank of an older one that wakes up again is refused. The
-two newest bases of every rank stay, with the logs behind the older one.
+two newest bases of every rank stay, with the logs behind the older one; and everything while an audit needs it.
 """
 
 import socket
@@ -23,9 +23,10 @@ Key = tuple[int, int, str, int]
 
 @dataclass(slots=True)
 class Shelf:
-    """The entries by generation, rank, kind and step."""
+    """The entries by generation, rank, kind and step; nothing is thrown away for its age while it `is_pinned`."""
 
     generation: int = 0
+    is_pinned: bool = False
     entries: dict[Key, tuple[Message, bytearray]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -37,7 +38,9 @@ class Shelf:
             if header["generation"] < self.generation:
                 return {"error": f"generation {self.generation} has begun"}
             self.entries[key_of(header)] = (header, content)
-            for key in outdated(self.entries, generation=header["generation"], rank=header["rank"]):
+            for key in (
+                () if self.is_pinned else outdated(self.entries, generation=header["generation"], rank=header["rank"])
+            ):
                 del self.entries[key]
         return {}
 

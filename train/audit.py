@@ -21,7 +21,7 @@ from data.loader import Loader
 from model.transformer import next_token_loss
 from train.chain import Chain, chains
 from train.config import Placement
-from train.placed import gradient_root
+from train.placed import MicroStep
 from train.recipe import Recipe
 from train.run import Work
 from train.runtime import World
@@ -106,14 +106,12 @@ def indices(request: Request, *, step: int, micro_batches: int) -> list[int]:
 
 def again(job: Job, loader: Loader, chain: Chain, *, step: int, index: int) -> Audited:
     """Compute one micro-batch again."""
-    model = job.placed.model
     tokens_BT1 = torch.from_numpy(loader.batch(job.data_step(step), index))
-    loss = next_token_loss(model, tokens_BT1, loader.bos_id, z_loss=job.config.z_loss)
+    loss = next_token_loss(job.placed.model, tokens_BT1, loader.bos_id, z_loss=job.config.z_loss)
     lie(loss.followed, step=step, index=index)
-    loss.followed.backward()  # type: ignore[no-untyped-call]
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    root = gradient_root({name: gradient.reshape(-1) for name, gradient in gradients.items() if gradient is not None})
-    model.zero_grad(set_to_none=True)
+    root = job.placed.backward(loss.followed, MicroStep(0, index), is_digested=True)
+    # The sum of one is of no use.
+    job.placed.reduce()
     header = next(entry.header for entry in chain.logs[step] if index in entry.header["computed"])
     return Audited(
         step=step,
@@ -121,5 +119,5 @@ def again(job: Job, loader: Loader, chain: Chain, *, step: int, index: int) -> A
         rank=header["rank"],
         node=header["node"],
         said=header["roots"][index],
-        found=root,
+        found=root or "",
     )

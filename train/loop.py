@@ -99,8 +99,8 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
             if records:
                 records.go_back(done.step, to=done.to)
             continue
-        enter("write", done.step)
         is_stopping = done.numbers.is_stopping
+        enter("save" if done.is_saved or is_stopping else "write", done.step)
         _save(saver, done, records=records, is_waiting=is_stopping or recipe.train.save is Save.SYNC)
         if job.tiers:
             job.tiers.end_step(job, done.step)

@@ -40,8 +40,10 @@ from train.run import Work, make, read_work
 OURS = 1
 STDIN, STDOUT, STDERR = 0, 1, 2
 READ_BYTES = 1 << 16
-# What a rank imports only where it is used.
+# What a rank imports only where it is used: seconds that a new generation would wait for. fully_shard asks for dynamo.
 NEEDED = ("train.loop", "train.audit", "train.replay", "train.reserve", "train.vital", "torch.distributed.tensor")
+
+NEEDED_BY_SHARDS = ("torch._dynamo",)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -142,8 +144,9 @@ class Zygote:
         else:
             self._meeting.close()
         if path:
-            heart.begin(path)
+            # Before there is a heart, since whoever watches it asks by this signal.
             faulthandler.register(signal.SIGUSR2, file=path.with_suffix(".stack").open("w"), all_threads=True)
+            heart.begin(path)
 
     def _reap(self) -> None:
         while True:
@@ -221,7 +224,8 @@ def _listen() -> socket.socket:
 
 def _import_all(work: Work) -> None:
     """Import what a rank needs and do what is the same for all of them."""
-    for name in NEEDED:
+    placement = work.recipe.train.placement
+    for name in (*NEEDED, *(NEEDED_BY_SHARDS if placement.is_grouped else ())):
         importlib.import_module(name)
     from model.numerics import honour
 

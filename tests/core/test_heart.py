@@ -1,5 +1,6 @@
 """Hearts: what a watcher sees, and how long a phase may last."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ def test_a_watcher_sees_where_a_rank_is(tmp_path: Path) -> None:
     seen = pulse.beat()
     assert (seen.step, seen.phase, seen.beats) == (1, "reduce", 2)
     assert pulse.beat() == seen
+
+
+def test_a_heart_beats_before_it_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    replace = Path.replace
+
+    def look(aside: Path, target: Path) -> Path:
+        seen.append(Pulse(aside).beat().since_s)
+        return replace(aside, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    before = time.monotonic()
+    Heart(tmp_path / "heart")
+    assert seen and seen[0] >= before
 
 
 def test_the_last_durations_of_a_phase_are_known(tmp_path: Path) -> None:

@@ -126,6 +126,14 @@ def test_a_ledger_goes_on_where_it_was_closed(tmp_path: Path) -> None:
     assert ledger.head == written(tmp_path / "at once").head
 
 
+def test_a_process_that_wakes_up_after_another_has_opened_the_ledger_appends_to_nothing(tmp_path: Path) -> None:
+    frozen = written(tmp_path / "l", steps=2)
+    ledger = Ledger(tmp_path / "l", FIRST)
+    frozen.append(numbers(3))
+    ledger.append(numbers(3, loss="0x1p0"))
+    assert [line["loss"] for line in read_lines(tmp_path / "l")[3:]] == ["0x1p0"]
+
+
 def test_the_ledger_of_another_run_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "l").close()
     with pytest.raises(DataError, match="another run"):

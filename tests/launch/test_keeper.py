@@ -47,13 +47,17 @@ def _survives(tiny: Tiny, out: Path, faults: list[tuple[str, str, int]], *overri
     with kept_run(tiny, out, f"launch.faults=[{texts}]", "launch.watchdog_floor_s=8", budget, *overrides) as run:
         assert run.finish() == 0, run.stderr
     assert [event["kind"] for event in run.events("failed")] == [kind for _, kind, _ in faults]
-    steps = [step for _, _, step in faults]
-    assert run.resumed() == [(step, f"keepers hold the state after step {step}") for step in steps]
+    assert all(why == f"keepers hold the state after step {step}" for step, why in run.resumed())
     return run
+
+
+def _reached(run: Kept) -> list[int]:
+    return [step for step, _ in run.resumed()]
 
 
 def test_faults_in_a_row_cost_no_committed_step_and_no_bit(tiny: Tiny, clean: str, tmp_path: Path) -> None:
     run = _survives(tiny, tmp_path, IN_A_ROW)
+    assert _reached(run) == [step for _, _, step in IN_A_ROW]
     frozen, lost = run.events("failed")[2:]
     assert frozen["rank"] == 1
     assert lost["node"] not in run.events("generation.began")[-1]["seated"]
@@ -66,7 +70,11 @@ def test_faults_in_a_row_cost_no_committed_step_and_no_bit(tiny: Tiny, clean: st
 @pytest.mark.parametrize("how", ["zero1", "replicated", "fsdp2", "hsdp"])
 def test_so_it_is_at_every_placement(tiny: Tiny, clean: str, tmp_path: Path, how: str) -> None:
     placed = (f"train.placement={how}", "launch.ranks_per_node=2")
-    assert _survives(tiny, tmp_path, SLOW, *placed).weights() == clean
+    run = _survives(tiny, tmp_path, SLOW, *placed)
+    assert run.weights() == clean
+    # With shards a rank may apply a step that another has not yet handed over: then that one is computed again.
+    for reached, (text, _, step) in zip(_reached(run), SLOW, strict=True):
+        assert step - ("phase" in text) <= reached <= step
 
 
 def test_without_a_spare_fewer_nodes_go_on_and_one_that_comes_back_is_taken_again(

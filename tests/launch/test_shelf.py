@@ -81,6 +81,16 @@ def test_what_older_generations_left_goes_when_the_state_has_been_handed_in_twic
     assert (_steps(shelf, "base"), _steps(shelf, "log")) == ([4, 7], [])
 
 
+def test_nothing_is_thrown_away_for_its_age_while_it_is_audited(wire: Wire, shelf: Shelf) -> None:
+    shelf.is_pinned = True
+    for step in (0, 3, 6):
+        _put(wire, "base", step)
+    assert _steps(shelf, "base") == [0, 3, 6]
+    shelf.is_pinned = False
+    _put(wire, "base", 9)
+    assert _steps(shelf, "base") == [6, 9]
+
+
 def test_what_was_computed_wrongly_is_thrown_away(wire: Wire, shelf: Shelf) -> None:
     for step in (3, 6):
         _put(wire, "base", step)

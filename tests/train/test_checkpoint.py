@@ -82,6 +82,13 @@ def test_a_renamed_checkpoint_is_refused(tmp_path: Path) -> None:
         open_checkpoint(folder.rename(folder.with_name("step-000008")))
 
 
+def test_a_coordinator_gives_the_generation_and_an_older_one_cannot_begin(tmp_path: Path) -> None:
+    assert begin_generation(tmp_path, given=7) == 7
+    with pytest.raises(RetryError, match="generation 7 of this run has started; this one is 6"):
+        begin_generation(tmp_path, given=6)
+    assert begin_generation(tmp_path) == 8
+
+
 def test_a_process_of_an_older_generation_cannot_commit(tmp_path: Path) -> None:
     commit(tmp_path, tensors(), step=4)
     begin_generation(tmp_path / "witness")
