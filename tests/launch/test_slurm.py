@@ -30,7 +30,7 @@ STEPS = ("train.steps=32", "train.save_every_steps=4")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Mapping[str, str]]:
-    with slurm_cluster(nodes=NODES) as environment:
+    with slurm_cluster(nodes=NODES, patience_s=10, credential_s=10) as environment:
         yield environment
 
 
