@@ -25,7 +25,7 @@ SlurmctldPort={controller}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=10
+AuthInfo=socket={folder}/munge/socket,cred_expire={credential_s}
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
@@ -45,7 +45,7 @@ ReturnToService=1
 KillWait=2
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-SlurmdTimeout=10
+SlurmdTimeout={patience_s}
 {nodes}
 PartitionName=test Nodes=ALL Default=YES State=UP
 """
@@ -61,13 +61,17 @@ def why_not() -> str:
 
 
 @contextmanager
-def slurm_cluster(*, nodes: int) -> Iterator[Mapping[str, str]]:
-    """Bring up a cluster, with nodes n1, n2, ... of one CPU; gives the environment in which its commands find it."""
+def slurm_cluster(*, nodes: int, patience_s: int = 300, credential_s: int = 120) -> Iterator[Mapping[str, str]]:
+    """Bring up a cluster, with nodes n1, n2, ... of one CPU; gives the environment in which its commands find it.
+
+    A node that is silent for `patience_s` is down; a job that is queued again waits for `credential_s` first. Both are
+    Slurm's defaults, and too long for tests in which nodes die.
+    """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     # munged, which runs as a user of its own, wants to reach its folder; tmp_path is closed to others
     folder.chmod(0o755)
     names = [f"n{number + 1}" for number in range(nodes)]
-    config = _configure(folder, names)
+    config = _configure(folder, names, patience_s=patience_s, credential_s=credential_s)
     environment = {**os.environ, "SLURM_CONF": str(config)}
     try:
         with ExitStack() as running:
@@ -91,15 +95,16 @@ def kill_node(environment: Mapping[str, str], name: str) -> None:
         words = _read(pid, "cmdline").split(b"\0")
         is_daemon = words[:1] == [b"slurmd"] and config in words and name.encode() in words
         if is_daemon or (mark in _read(pid, "environ").split(b"\0") and config in _read(pid, "environ")):
-            killed |= {pid} if is_daemon else {pid, _parent(pid)}
+            killed |= {pid, *_step_daemon(pid)}
     for pid in killed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _parent(pid: int) -> int:
+def _step_daemon(pid: int) -> list[int]:
     # The parent of a task is the daemon of its step, which carries no mark.
-    return int(_read(pid, "stat").rpartition(b")")[2].split()[1])
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return [int(fields[1])] if fields and _read(int(fields[1]), "cmdline").startswith(b"slurmstepd") else []
 
 
 def _read(pid: int, name: str) -> bytes:
@@ -109,14 +114,15 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
-def _configure(folder: Path, names: list[str]) -> Path:
+def _configure(folder: Path, names: list[str], *, patience_s: int, credential_s: int) -> Path:
     host = socket.gethostname().partition(".")[0]
     controller, *ports = _free_ports(len(names) + 1)
     nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(names, ports, strict=True)]
     for name in ("state", *names):
         (folder / name).mkdir()
     path = folder / "slurm.conf"
-    path.write_text(CONFIG.format(folder=folder, host=host, controller=controller, nodes="\n".join(nodes)))
+    places = {"folder": folder, "host": host, "nodes": "\n".join(nodes)}
+    path.write_text(CONFIG.format(**places, controller=controller, patience_s=patience_s, credential_s=credential_s))
     return path
 
 

@@ -34,6 +34,8 @@ class SlurmJob:
     warn_s: int = placement(180)
     # A node that does not start a process for this long is left out.
     probe_s: int = placement(20)
+    # When the node of the job's script has been silent for so long, another one has the job queued again.
+    headless_s: int = placement(120)
     # More lines of #SBATCH, such as --reservation=night.
     options: list[str] = placement(list)
 

@@ -38,6 +38,8 @@ watch() {
 stopped=
 cd "$workdir" || exit 64
 mkdir -p "$out" || exit 75
+# Of an attempt whose script died with its node; who still writes there is of that attempt, and fails.
+rm -rf "$out/.notes-$name"-*
 while :; do
     # Says here what is wrong with the recipe or its data, and ends the job after too many attempts without progress.
     state=$("$python" -m launch attempt "${arguments[@]}") || exit

@@ -24,6 +24,8 @@ def deepspeed(job: Job) -> str:
         "hosts": [f"{host} slots={cluster.ranks_per_node}" for host in _hosts(job)],
         "environment": [f"{name}={value}" for name, value in job.environment.items()],
         "runner": DEEPSPEED,
+        # To a single node no ssh is needed.
+        "options": ["--no_ssh_check"] if cluster.nodes == 1 else [],
         "fatal_codes": "|".join(map(str, FATAL_CODES)),
         "grace_s": 2,
         "start_s": round(config.start_s),

@@ -45,6 +45,7 @@ def render(job: Job) -> str:
         "task_options": [f"--cpus-per-task={slurm.cpus_per_rank}"] if slurm.cpus_per_rank else [],
         "fatal_codes": "|".join(map(str, FATAL_CODES)),
         "probe_s": slurm.probe_s,
+        "headless_s": slurm.headless_s,
         "grace_s": 2,
         "start_s": round(config.start_s),
         "stall_s": round(config.stall_s),

@@ -30,7 +30,7 @@ STEPS = ("train.steps=32", "train.save_every_steps=4")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Mapping[str, str]]:
-    with slurm_cluster(nodes=NODES) as environment:
+    with slurm_cluster(nodes=NODES, patience_s=10, credential_s=10) as environment:
         yield environment
 
 
@@ -44,7 +44,12 @@ def submitted(tiny: Tiny, out: Path, cluster: Mapping[str, str], *overrides: str
     python = ROOT / ".venv" / "bin" / "python"
     job = [
         *("launch.target=slurm", "launch.cluster.nodes=2", "launch.cluster.spare_nodes=1", "launch.start_s=60"),
-        *(f"launch.cluster.workdir={ROOT}", f"launch.cluster.python={python}", "launch.cluster.slurm.probe_s=5"),
+        *(
+            f"launch.cluster.workdir={ROOT}",
+            f"launch.cluster.python={python}",
+            "launch.cluster.slurm.probe_s=5",
+            "launch.cluster.slurm.headless_s=10",
+        ),
         # All nodes are this machine, whose name is not theirs.
         "launch.cluster.environment={MASTER_ADDR: 127.0.0.1, OMP_NUM_THREADS: '1'}",
     ]
@@ -57,9 +62,14 @@ def submitted(tiny: Tiny, out: Path, cluster: Mapping[str, str], *overrides: str
     return done.stdout.strip()
 
 
-def state_of(job: str, cluster: Mapping[str, str]) -> str:
-    command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
+def told_of(job: str, cluster: Mapping[str, str], what: str) -> str:
+    """One field of squeue's, such as %B, the node on which the script runs."""
+    command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", f"--format={what}"]
     return subprocess.run(command, env=dict(cluster), capture_output=True, text=True, check=True).stdout.strip()
+
+
+def state_of(job: str, cluster: Mapping[str, str]) -> str:
+    return told_of(job, cluster, "%T")
 
 
 def has_ended(job: str, cluster: Mapping[str, str]) -> bool:
@@ -123,7 +133,7 @@ def test_a_job_goes_on_from_the_queue_and_the_result_is_the_same(
     if how == "warned":
         subprocess.run(["scancel", "--batch", "--signal=USR1", job], env=dict(cluster), check=True)
     else:
-        kill_node(cluster, "n1")
+        kill_node(cluster, told_of(job, cluster, "%B"))
     wait_until(lambda: has_ended(job, cluster), "the job has ended", deadline_s=DEADLINE_S)
     log = log_of(out)
     assert state_of(job, cluster) == "COMPLETED", log

@@ -13,13 +13,14 @@ out=/shared/runs/smoke
 hosts=('node1 slots=8' 'node2 slots=8')
 environment=(NCCL_SOCKET_IFNAME=eth0 'NOTE=it is 1 node')
 runner='from deepspeed.launcher.runner import main; main()'
+options=()
 fatal_codes='64|65|66'
 grace_s=2
 start_s=1800
 stall_s=600
 
 # Run it on the first node, from where ssh reaches the others without a password; DeepSpeed uses pdsh.
-end() { kill -TERM "$1" 2>/dev/null && nap "$grace_s" && kill -KILL "$1" 2>/dev/null; }
+end() { kill -TERM -- "-$1" 2>/dev/null && nap "$grace_s" && kill -KILL -- "-$1" 2>/dev/null; }
 
 hand_back() { exit 143; }
 
@@ -27,9 +28,13 @@ attempt() {
     printf '%s\n' "${hosts[@]}" >"$notes/hostfile"
     # What DeepSpeed passes on to the other nodes.
     { printf '%s\n' "${environment[@]}" && printf 'WHOLEGRAIN_NOTES=%s\n' "$notes"; } >"$notes/environment"
+    # A process group of its own, so that nothing of it is left behind.
+    set -m
     WHOLEGRAIN_NOTES=$notes DS_ENV_FILE=$notes/environment "$python" -c "$runner" --hostfile="$notes/hostfile" \
-        --master_addr="$meet" --master_port="$port" --no_local_rank --module train run "${arguments[@]}" &
+        --master_addr="$meet" --master_port="$port" --no_local_rank "${options[@]}" --module train run \
+        "${arguments[@]}" &
     starter=$!
+    set +m
     watch "$starter"
 }
 
@@ -76,6 +81,8 @@ watch() {
 stopped=
 cd "$workdir" || exit 64
 mkdir -p "$out" || exit 75
+# Of an attempt whose script died with its node; who still writes there is of that attempt, and fails.
+rm -rf "$out/.notes-$name"-*
 while :; do
     # Says here what is wrong with the recipe or its data, and ends the job after too many attempts without progress.
     state=$("$python" -m launch attempt "${arguments[@]}") || exit

@@ -26,6 +26,7 @@ ranks_per_node=8
 task_options=()
 fatal_codes='64|65|66'
 probe_s=20
+headless_s=120
 grace_s=2
 start_s=1800
 stall_s=600
@@ -73,6 +74,26 @@ end() {
     kill -KILL "$1" 2>/dev/null
 }
 
+# With --no-kill Slurm leaves an allocation alone whose first node has died, this script with it (seen on 22.05), and
+# nobody is left to go on: so another node watches a file that this script changes, and has the job queued again.
+watch_over() {
+    local step=$(((headless_s + 9) / 10))
+    while :; do
+        date +%s.%N >"$notes/alive"
+        sleep "$step"
+    done &
+    pulse=$!
+    # shellcheck disable=SC2016
+    srun --overlap --quiet --nodes=1 --ntasks=1 --nodelist="$1" --output=/dev/null bash -c '
+        same=0
+        while sleep "$1"; do
+            now=$(cat "$0/alive" 2>/dev/null)
+            if [[ $now == "$last" ]]; then same=$((same + 1)); else same=0; fi
+            last=$now
+            if ((same >= 10)); then exec scontrol requeue "$SLURM_JOB_ID"; fi
+        done' "$notes" "$step" 2>/dev/null &
+}
+
 attempt() {
     local -a good
     local use
@@ -87,7 +108,11 @@ attempt() {
     WHOLEGRAIN_NOTES=$notes srun --overlap --kill-on-bad-exit=1 --wait=0 --nodes="${#good[@]}" \
         --ntasks="$((${#good[@]} * ranks_per_node))" --ntasks-per-node="$ranks_per_node" --nodelist="$use" \
         "${task_options[@]}" "$python" -m train run "${arguments[@]}" &
-    watch $!
+    local ranks=$!
+    if ((${#good[@]} > 1)); then watch_over "${good[-1]}"; fi
+    watch "$ranks"
+    if ((${#good[@]} > 1)); then kill "$pulse"; fi
+    for step in $(steps); do scancel --quiet --signal=KILL "$step"; done
 }
 
 
@@ -131,6 +156,8 @@ watch() {
 stopped=
 cd "$workdir" || exit 64
 mkdir -p "$out" || exit 75
+# Of an attempt whose script died with its node; who still writes there is of that attempt, and fails.
+rm -rf "$out/.notes-$name"-*
 while :; do
     # Says here what is wrong with the recipe or its data, and ends the job after too many attempts without progress.
     state=$("$python" -m launch attempt "${arguments[@]}") || exit
