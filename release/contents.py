@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from core.artifact import WITNESS
 from core.config import resolve
 from core.errors import ConfigError, DataError
@@ -19,6 +21,8 @@ Record = dict[str, Any]
 
 # More than any honest part has; a verifier's memory should not be its maker's to fill.
 MAX_JSON_BYTES = 1 << 30
+# Aliases of aliases grow exponentially when they are resolved.
+MAX_ALIASES = 20
 
 
 @dataclass
@@ -106,8 +110,11 @@ class Bundle:
     def recipe(self) -> Record:
         """The resolved recipe."""
         try:
+            aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(self.recipe_path.read_bytes()))
+            if aliases > MAX_ALIASES:
+                raise DataError(f"{self.recipe_path} has {aliases} aliases and would fill the memory; get it again")
             return resolve(str(self.recipe_path))
-        except ConfigError as error:
+        except (ConfigError, yaml.YAMLError) as error:
             raise DataError(str(error)) from error
 
     @cached_property
