@@ -164,7 +164,7 @@ def publish(wanted: Plan, facts: Facts, *, timing: Facts) -> Artifact:
 
 
 def list_files(folder: Path) -> list[dict[str, Any]]:
-    """Path, size and SHA-256 of every file below a folder, sorted; not of artifact.json, `witness`, `attestations`."""
+    """Path, size and SHA-256 of every file below a folder, sorted; not artifact.json, `witness` and `attestations`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     named = [(path.relative_to(folder), path) for path in files]
     return [

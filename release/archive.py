@@ -53,7 +53,11 @@ def pack(folder: Path, archive: Path) -> None:
         raise DataError(f"{folder}: {flaw}; only whole bundles are packed")
     if archive.exists():
         raise ConfigError(f"{archive} is there and is not written over; name another file")
-    names = sorted(path.relative_to(folder).as_posix().encode() for path in folder.rglob("*") if path.is_file())
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    strange = next((path for path in paths if not stat.S_ISREG(path.lstat().st_mode)), None)
+    if strange:
+        raise DataError(f"{strange} is a link or no plain file, which a bundle never holds; remove it")
+    names = sorted(path.relative_to(folder).as_posix().encode() for path in paths)
     aside = archive.with_name(f".{archive.name}.part")
     with tarfile.open(aside, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name in map(bytes.decode, names):

@@ -22,6 +22,8 @@ Record = dict[str, Any]
 
 # More than any honest part has; a verifier's memory should not be its maker's to fill.
 MAX_JSON_BYTES = 1 << 30
+# Aliases of aliases grow exponentially when they are resolved.
+MAX_ALIASES = 20
 
 
 @dataclass
@@ -138,8 +140,11 @@ class Bundle:
     def recipe(self) -> Record:
         """The resolved recipe."""
         try:
+            aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(self.recipe_path.read_bytes()))
+            if aliases > MAX_ALIASES:
+                raise DataError(f"{self.recipe_path} has {aliases} aliases and would fill the memory; get it again")
             return resolve(str(self.recipe_path))
-        except ConfigError as error:
+        except (ConfigError, yaml.YAMLError) as error:
             raise DataError(str(error)) from error
 
     @cached_property

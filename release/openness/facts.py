@@ -70,8 +70,6 @@ class Facts:
     model: Mapping[str, Any] = field(default_factory=dict)
     profile: str = ""
     losses: Sequence[float] = ()
-    norms: Sequence[float] = ()
-    rates: Sequence[float] = ()
     heads: Mapping[str, str] = field(default_factory=dict)
     flow: Sequence[tuple[str, str, str]] = ()
     parents: Sequence[Parent] = ()
@@ -127,8 +125,6 @@ def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Fa
         model=trained["model"],
         profile=bundle.record["profile_name"],
         losses=[float.fromhex(line["loss"]) for line in steps],
-        norms=[float.fromhex(line["norm"]) for line in steps],
-        rates=[float.fromhex(line["lr"]) for line in steps],
         heads={name: bundle.record[name] for name in ("trajectory_head", "full_head", "data_root", "weights_sha256")},
         flow=[(stage, str(facts["came_in"]), str(facts["went_out"])) for stage, facts in _told(bundle)],
         parents=_parents(bundle),

@@ -19,6 +19,7 @@ from release.weights import read_tensors
 
 CARD = "README.md"
 MIN_CARD_WORDS = 100
+MAX_CARD_CHARS = 1 << 20
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -51,7 +52,11 @@ def folder_facts(folder: Path) -> Facts:
         ],
         languages=dict.fromkeys(_texts(head.get("language")), 0),
         parents=[
-            Parent(name=name, licence="NOASSERTION", relation=str(head.get("base_model_relation") or "base model"))
+            Parent(
+                name=name,
+                licence="NOASSERTION",
+                relation=", ".join(_texts(head.get("base_model_relation"))) or "base model",
+            )
             for name in _texts(head.get("base_model"))
         ],
     )
@@ -62,13 +67,14 @@ def read_card(folder: Path) -> tuple[Mapping[str, Any], str]:
     path = folder / CARD
     if not path.is_file():
         return {}, ""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        text = stream.read(MAX_CARD_CHARS)
     if not text.startswith("---\n"):
         return {}, text
     head, _, body = text[4:].partition("\n---")
     try:
         said = yaml.safe_load(head) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"the head of {path} is no YAML: {error}; mend it") from error
     if not isinstance(said, dict):
         raise DataError(f"the head of {path} is no mapping; mend it")
@@ -181,6 +187,5 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _texts(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
+    """The texts of a field that holds one or a list. Nothing else is spelled out: nested aliases could fill memory."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]

@@ -1,9 +1,10 @@
 """Licences: expressions read, sorted into families, and what each leaves free.
 
 Families: `osi` (OSI-approved or called free by the FSF), `open-data` (the list of the Model Openness Framework's tool),
-`public-domain` (no licence needed where it holds; that tool has no entry for it), `rail` (restricted in use), `custom`
-(terms of one provider), `none` (nothing stated) and `unknown`. The table is licences.yaml; LicenseRef- stands for what
-SPDX lacks. An unknown licence never counts as open. Nothing here is legal advice.
+`public-domain` (no licence needed where it holds; that tool has no entry for it), `rail` (restricted in use),
+`restricted` (non-commercial or without derivatives), `custom` (terms of one provider), `none` (nothing stated) and
+`unknown`. The table is licences.yaml; LicenseRef- stands for what SPDX lacks. An unknown licence never counts as open.
+Nothing here is legal advice.
 """
 
 import re
@@ -21,10 +22,10 @@ OSI, FSF, OPEN_DATA, FOR_MODELS, PUBLIC_DOMAIN = (
 SUITS = {content: frozenset(names.split()) for content, names in TABLE["suits"].items()}
 
 RAIL = re.compile(r"(?:open)?rail|rail-", re.IGNORECASE)
-CUSTOM = re.compile(r"(?:llama|gemma|falcon|qwen|deepseek|nvidia|jamba|grok|health-ai|exaone|other)", re.IGNORECASE)
+CUSTOM = re.compile(r"(?:llama|gemma|falcon|qwen|deepseek|nvidia|jamba|grok|health-ai|exaone)|^other$", re.IGNORECASE)
 NON_COMMERCIAL = re.compile(r"(?:^|-)(?:NC|research|noncommercial)(?:-|$)", re.IGNORECASE)
-NO_DERIVATIVES = re.compile(r"(?:^|-)ND(?:-|$)")
-SHARE_ALIKE = re.compile(r"(?:^|-)SA(?:-|$)|^(?:A|L)?GPL|^GFDL|^ODbL|^CDLA-Sharing|^EUPL|^OSL")
+NO_DERIVATIVES = re.compile(r"(?:^|-)ND(?:-|$)", re.IGNORECASE)
+SHARE_ALIKE = re.compile(r"(?:^|-)SA(?:-|$)|^(?:A|L)?GPL|^GFDL|^ODbL|^CDLA-Sharing|^EUPL|^OSL", re.IGNORECASE)
 NOTHING = ("", "NONE", "NOASSERTION", "unlicensed")
 TOKENS = re.compile(r"\s*([()]|[^\s()]+)")
 IDENTIFIER = re.compile(r"[A-Za-z0-9.+:-]+")
@@ -48,6 +49,8 @@ def family(licence: str) -> str:
         return "osi"
     if RAIL.search(name):
         return "rail"
+    if NON_COMMERCIAL.search(name) or NO_DERIVATIVES.search(name):
+        return "restricted"
     return "custom" if CUSTOM.search(name) else "unknown"
 
 

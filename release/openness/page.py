@@ -80,7 +80,7 @@ def page(facts: Facts, report: Report) -> str:
 <h2>Loss, step by step</h2>
 {curve(facts.losses)}
 <p class="dim">From the ledger, in which every line holds the hash of the one before. Nats per token of the training
-text, one run, nothing smoothed.</p>
+text, one run, nothing smoothed{f"; {MAX_POINTS} of its steps are drawn" if facts.steps > MAX_POINTS else ""}.</p>
 <h2>How the data flowed</h2>
 {_flow(facts)}
 <h2>Sources</h2>

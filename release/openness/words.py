@@ -63,7 +63,7 @@ def read_words(path: Path) -> Words:
     """Read an author's file. Raises ConfigError if it cannot be read, or has a heading or a fact that no card takes."""
     try:
         return parse_words(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; write a YAML head and '## ' sections") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -76,6 +76,9 @@ def parse_words(text: str) -> Words:
     if not isinstance(declared, dict) or (strange := sorted(set(declared) - DECLARED.keys())):
         named = strange[0] if isinstance(declared, dict) else declared
         raise ConfigError(f"nothing takes {named!r}; the head may hold {', '.join(DECLARED)}")
+    nested = next((name for name, value in declared.items() if isinstance(value, dict | list)), "")
+    if nested:
+        raise ConfigError(f"{nested} is no single value; write one line of text")
     parts = re.split(r"^## +(.+?)\s*$", body, flags=re.MULTILINE)
     sections = {heading: said.strip() for heading, said in zip(parts[1::2], parts[2::2], strict=True)}
     unknown = next((heading for heading in sections if heading not in SECTIONS), "")

@@ -73,7 +73,7 @@ def signature(bundle: Bundle) -> str:
         said = f"the root is signed by key {key_id(signer)}"
         said += ", the one given" if bundle.key else "; whose that is, nothing here can say: give --key PUB"
         said += f"; provenance of {_check_provenance(bundle, envelopes, signer)} stages"
-    others = list(_verifications(bundle, envelopes))
+    others = list(_verifications(bundle, envelopes, maker))
     return "; ".join([said, *others])
 
 
@@ -95,7 +95,7 @@ def _check_provenance(bundle: Bundle, envelopes: dict[str, Envelope], signer: Ed
     return len(stages)
 
 
-def _verifications(bundle: Bundle, envelopes: dict[str, Envelope]) -> Iterator[str]:
+def _verifications(bundle: Bundle, envelopes: dict[str, Envelope], maker: Envelope | None) -> Iterator[str]:
     """What others said, by the keys that were given; how many others there are."""
     trusted = [read_public(path) for path in bundle.verifiers]
     unknown = 0
@@ -109,7 +109,8 @@ def _verifications(bundle: Bundle, envelopes: dict[str, Envelope]) -> Iterator[s
             continue
         said = envelope.predicate
         day, short = str(said["made"])[:10], key_id(by)[:SHORT_ID_DIGITS]
-        yield f"{said['level']} {said['result']} on {day} by verifier key {short}"
+        own = " (its maker's, so by nobody else)" if maker and maker.is_signed_by(by) else ""
+        yield f"{said['level']} {said['result']} on {day} by verifier key {short}{own}"
     if unknown:
         yield f"{unknown} verification(s) by keys that were not given, which count for nothing"
 

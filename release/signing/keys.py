@@ -63,15 +63,15 @@ def generate(path: Path) -> Path:
 def read_private(path: Path) -> Ed25519PrivateKey:
     """Read a private key. Raises ConfigError if it is none, or if others than its owner may read it."""
     content = _read(path)
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise ConfigError(f"{path} may be read by others (mode {mode:o}); run chmod 600 on it, or make a new key")
     try:
         key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path} is no private key in PEM without passphrase: {error}; see release keygen") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path} is no ed25519 key; make one with python -m release keygen")
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise ConfigError(f"{path} may be read by others (mode {mode:o}); run chmod 600 on it, or make a new key")
     return key
 
 

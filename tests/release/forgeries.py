@@ -18,6 +18,8 @@ from release.openness.render import render
 from tests.release.forgery import LEDGER, edit_json, edit_ledger, flip_bit, make_consistent
 from tests.release.openness.made import TEXT
 
+# Sixty lists, each of two of the one before.
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
 FIRST, LAST = "checkpoints/step-000004", "checkpoints/step-000012"
 HEX = "0" * 64
 
@@ -275,6 +277,7 @@ FORGERIES = [
     Forgery(
         "a code file's hash changed", lambda f: nested(f, "code/tree.json", "files", 0, "sha256", value=HEX), "code"
     ),
+    Forgery("a recipe that would fill the memory", add("config/recipe.yaml", BOMB), "chain"),
     Forgery("JSON too deep", add("bundle.json", "[" * 100_000), "form chain code ledger report weights"),
 ]
 

@@ -107,6 +107,15 @@ def test_what_is_not_as_the_manifest_says_is_neither_packed_nor_unpacked(bundle:
         pack(bundle.folder, tmp_path / "z.tar")
 
 
+def test_a_link_outside_the_root_does_not_carry_a_local_file_away(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (bundle.folder / "attestations").mkdir()
+    (bundle.folder / "attestations/x.pub").symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match="is a link"):
+        pack(bundle.folder, tmp_path / "x.tar")
+    assert not (tmp_path / "x.tar").exists()
+
+
 def test_a_tar_that_is_cut_short_or_not_there_is_named(bundle: Bundle, tmp_path: Path) -> None:
     pack(bundle.folder, tmp_path / "x.tar")
     (tmp_path / "y.tar").write_bytes((tmp_path / "x.tar").read_bytes()[:-200_000])

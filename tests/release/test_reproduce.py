@@ -2,14 +2,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.artifact import current
 from core.journal import read_journal
 from release.contents import Bundle, open_bundle
+from release.openness.facts import WORDS_PATH
 from release.reproduce import Place, compare, prepare
 from release.verdict import Verdict
 from tests.conftest import run_module
 from tests.release.forgery import edit_ledger, flip_bit, reseal
+from tests.release.openness.made import TEXT
 
 PROFILE = "builds.torch: 2.13.0 against 9.9"
 
@@ -80,6 +83,14 @@ def test_the_recipe_that_redoes_it_says_where_and_leaves_out_the_drill(bundle: B
     assert f"path: {files}/alpha/alpha.jsonl" in path.read_text()
     assert "kill_at_step: 0" in path.read_text()
     assert bundle.recipe == stated
+
+
+def test_the_authors_words_of_the_bundle_are_those_of_the_redone_one(bundle: Bundle, files: Path) -> None:
+    place = Place(runs=files.parent / "again", files=files, ranks=3)
+    assert "words" not in yaml.safe_load(prepare(bundle, place).read_text())["release"]
+    (bundle.folder / WORDS_PATH).write_text(TEXT)
+    words = yaml.safe_load(prepare(bundle, place).read_text())["release"]["words"]
+    assert Path(words).read_text() == TEXT
 
 
 def test_equal_results_pass_under_any_profile(bundle: Bundle, redone: Bundle) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from release.openness.components import Status
 from release.openness.folder import folder_facts
 from release.openness.report import compose, to_markdown
@@ -79,6 +79,17 @@ def test_a_short_card_is_no_card_and_a_missing_shard_breaks_the_weights(folder: 
     assert folder_facts(folder).found["model_card"].status is Status.MISSING
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}')
     assert "is named by model.safetensors.index.json and not there" in folder_facts(folder).found["final"].note
+
+
+def test_a_card_that_would_fill_the_memory_is_read_as_what_it_says_in_text(folder: Path) -> None:
+    rows = ["a0: &a0 [x, x]"] + [f"a{level}: &a{level} [*a{level - 1}, *a{level - 1}]" for level in range(1, 60)]
+    head = "\n".join([*rows, "license: *a59", "datasets: *a59"])
+    (folder / "README.md").write_text(f"---\n{head}\n---\n" + "word " * 120)
+    facts = folder_facts(folder)
+    assert facts.licence == "" and facts.sources == []
+    (folder / "README.md").write_text("---\nlicense: " + "[" * 5000 + "\n---\n")
+    with pytest.raises(DataError, match="is no YAML"):
+        folder_facts(folder)
 
 
 def test_the_verb_takes_a_folder_or_a_bundle_and_refuses_the_rest(folder: Path, released: Path, tmp_path: Path) -> None:

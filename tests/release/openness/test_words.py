@@ -26,6 +26,8 @@ def test_a_short_section_does_not_count() -> None:
         ("---\nprovider: x\n", "no second '---' line"),
         ("---\n- x\n---\n", "nothing takes"),
         ("---\na: [\n---\n", "cannot be read"),
+        ("---\nprovider: [a, b]\n---\n", "provider is no single value"),
+        ("---\nprovider: " + "[" * 5000 + "\n---\n", "cannot be read"),
     ],
 )
 def test_mistakes_are_named_with_the_file(tmp_path: Path, text: str, said: str) -> None:

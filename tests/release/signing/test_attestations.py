@@ -135,6 +135,12 @@ def test_what_others_found_counts_only_by_a_key_that_was_given(signed: Bundle, o
     assert "V3 PASSED on 2026-01-02 by verifier key" in signature(signed)
 
 
+def test_a_makers_word_on_its_own_release_is_told_as_that(signed: Bundle, key: Path) -> None:
+    attest(signed, key)
+    signed.verifiers = [public_path(key)]
+    assert "(its maker's, so by nobody else)" in signature(signed)
+
+
 def test_a_verification_of_another_bundle_fails(signed: Bundle, other_key: Path) -> None:
     path = attest(signed, other_key)
     record = json.loads(read_envelope(path).payload)
