@@ -1,13 +1,13 @@
 """Faults that are injected on purpose: what is broken, where, and when. For drills and tests.
 
-    KIND@PLACE=NAME[,step=S][,generation=G][,share=P][,phase=NAME]
+    KIND@PLACE=NAME[,step=S][,generation=G][,phase=NAME][,share=P][,seconds=T]
 
     crash     the rank kills itself with SIGKILL            at rank=R or node=N, before step S
     abort     it ends with SIGABRT
     freeze    it stops itself with SIGSTOP
     raise     it raises an error, always the same
     oom       it raises MemoryError
-    sleep     it sleeps for an hour
+    sleep     it sleeps for `seconds`, an hour if none are given: a hang, or with few in every step a straggler
     lose      the whole node is killed: its keeper, which everything on it dies with
     flip      one bit of the micro-batches' gradients that the node computes, in a share P of them
 
@@ -32,6 +32,7 @@ class Fault:
     step: int = 0
     generation: int = 0
     share: float = 1.0
+    seconds: float = 3600.0
     phase: str = "compute"
 
     def strikes(self, *, rank: int, node: str, step: int, generation: int, phase: str) -> bool:
@@ -50,7 +51,7 @@ def read_fault(text: str) -> Fault:
         )
     try:
         numbers = {name: int(values.pop(name)) for name in ("rank", "step", "generation") if name in values}
-        share = float(values.pop("share", "1"))
-        return Fault(kind=kind, share=share, **numbers, **values)  # type: ignore[arg-type]
+        measures = {name: float(values.pop(name)) for name in ("share", "seconds") if name in values}
+        return Fault(kind=kind, **numbers, **measures, **values)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ConfigError(f"fault {text!r}: {error}") from error

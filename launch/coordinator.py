@@ -125,9 +125,11 @@ class Coordinator:
 
     def is_at_end(self) -> bool:
         """Whether all ranks wait for leave to publish."""
-        beats = [self.members.nodes[name].beats for name in self.history.seated if name in self.members.nodes]
-        phases = [phase for one in beats for _, phase, _ in one.values()]
-        return len(beats) == len(self.history.seated) and bool(phases) and all(phase == "wait" for phase in phases)
+        nodes = [self.members.nodes[name] for name in self.history.seated if name in self.members.nodes]
+        phases = [
+            phase for node in nodes for rank, (_, phase, _) in node.beats.items() if node.statuses.get(rank) is None
+        ]
+        return len(nodes) == len(self.history.seated) and bool(phases) and all(phase == "wait" for phase in phases)
 
     def release(self) -> None:
         """Let the ranks publish."""
@@ -192,7 +194,8 @@ class Coordinator:
         say = message["say"]
         if say == "beat":
             node.beats = {int(rank): tuple(beat) for rank, beat in message["beats"].items()}
-            done = min((beat[0] for beat in node.beats.values()), default=0) - 1
+            # The furthest: a rank without work stays where it began.
+            done = max((beat[0] for beat in node.beats.values()), default=0) - 1
             self.history.progress(done)
             if 0 <= self.history.void_after < done:
                 self.history.record("void.gone")

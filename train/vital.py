@@ -92,7 +92,7 @@ def _faults(step: int, phase: str) -> Sequence[Fault]:
 
 def _suffer(fault: Fault) -> None:
     if fault.kind == "sleep":
-        time.sleep(LONG_S)
+        time.sleep(fault.seconds)
     elif fault.kind == "raise":
         raise ValueError("a fault that was asked for")
     elif fault.kind == "oom":

@@ -9,6 +9,7 @@ from core.faults import Fault, read_fault
 def test_a_fault_is_read() -> None:
     assert read_fault("crash@rank=1,step=6,generation=2") == Fault(kind="crash", rank=1, step=6, generation=2)
     assert read_fault("flip@node=n0,share=0.25") == Fault(kind="flip", node="n0", share=0.25)
+    assert read_fault("sleep@rank=0,seconds=0.5") == Fault(kind="sleep", rank=0, seconds=0.5)
 
 
 def test_a_fault_strikes_where_and_when_it_says() -> None:

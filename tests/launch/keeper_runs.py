@@ -20,7 +20,15 @@ from tests.train.runs import Tiny, finished_folder
 DEADLINE_S = 300.0
 STEPS = 12
 SHAPE = (f"train.steps={STEPS}", "train.save_every_steps=4")
-KEPT = ("launch.nodes=2", "launch.ranks_per_node=1", "launch.spares=1", "launch.base_every_steps=3")
+KEPT = (
+    "launch.nodes=2",
+    "launch.ranks_per_node=1",
+    "launch.spares=1",
+    "launch.base_every_steps=3",
+    "launch.node_timeout_s=20",
+)
+# Time to send a signal while a run is under way.
+UNHURRIED = 'launch.faults=["sleep@rank=0,seconds=0.3"]'
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.keeper_runs import SHAPE, Kept, kept_run, weights_of
+from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, kept_run, weights_of
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, pack_once
 from train.run import main
@@ -89,7 +89,8 @@ def test_without_a_spare_fewer_nodes_go_on_and_one_that_comes_back_is_taken_agai
 
 
 def test_the_loss_of_the_coordinator_stops_nobody(tiny: Tiny, clean: str, tmp_path: Path) -> None:
-    with kept_run(tiny, tmp_path, "launch.nodes=1", "launch.spares=0", "launch.ranks_per_node=2") as run:
+    one = ("launch.nodes=1", "launch.spares=0", "launch.ranks_per_node=2")
+    with kept_run(tiny, tmp_path, *one, UNHURRIED) as run:
         run.wait_for_step(3)
         (coordinator,) = [pid for pid in _children(run.process.pid) if b"coordinate" in _command(pid)]
         os.kill(coordinator, signal.SIGKILL)
@@ -102,7 +103,7 @@ def test_a_run_that_is_asked_to_stop_finishes_its_step_commits_it_and_goes_on_fr
     tiny: Tiny, clean: str, tmp_path: Path
 ) -> None:
     one = ("launch.nodes=1", "launch.spares=0", "launch.ranks_per_node=2")
-    with kept_run(tiny, tmp_path, *one) as run:
+    with kept_run(tiny, tmp_path, *one, UNHURRIED) as run:
         run.wait_for_step(2)
         run.process.send_signal(signal.SIGTERM)
         assert run.finish() == 143, run.stderr
@@ -132,7 +133,7 @@ def test_the_same_error_at_the_same_step_on_another_node_ends_the_run_with_evide
 def test_a_frozen_node_of_an_old_generation_can_commit_nothing_when_it_wakes(
     tiny: Tiny, clean: str, tmp_path: Path
 ) -> None:
-    with kept_run(tiny, tmp_path, "launch.node_timeout_s=4", "launch.spares=0") as run:
+    with kept_run(tiny, tmp_path, UNHURRIED, "launch.node_timeout_s=4", "launch.spares=0") as run:
         run.wait_for_step(3)
         (lost,) = [node for node in run.training().values() if "0" in node["ranks"]]
         frozen = [lost["keeper"], *(rank["pid"] for rank in lost["ranks"].values())]
