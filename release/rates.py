@@ -11,7 +11,7 @@ def rates(bundle: Bundle) -> str:
     Raises DataError naming the first step that is not.
     """
     train = bundle.trained["train"]
-    answer = ask(bundle.runnable_code(), "train", "rates", bundle.recipe_path).split()
+    answer = ask(bundle.runnable_code(), "train", "rates", bundle.runnable_recipe()).split()
     expect("the number of learning rates", len(answer), train["steps"])
     shape = train["micro_batches"] * train["micro_batch"] * bundle.read_json("data/pack/order.json")["seq_len"]
     for line in bundle.ledger[1:]:
