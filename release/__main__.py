@@ -15,6 +15,9 @@ VERBS = {
     "reproduce": Verb(
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),
+    "publish": Verb("release.publish.push:main", "bring a bundle to a place and read it back: BUNDLE --to DESTINATION"),
+    "fetch": Verb("release.publish.fetch:main", "get a release, every byte verified: SOURCE --to FOLDER [--root HEX]"),
+    "check-links": Verb("release.publish.links:main", "say what of a release is gone or differs: ADDRESS|FOLDER"),
     "diff": Verb("release.diff:main", "name the first difference of two runs, bundles or ledgers: A B"),
     "golden": Verb("release.golden:main", "print a run's golden hashes, or check them: RUNS [--check FILE]"),
     "pages": Verb("release.pages:main", "check the generated parts of README.md and MANIFEST.md, or --write them"),
