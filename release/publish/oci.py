@@ -136,7 +136,9 @@ class Registry:
         url = f"{place}{'&' if '?' in place else '?'}digest={digest}"
         expect(self._ask("PUT", url, data=content, headers=headers), (201,)).close()
 
-    def _ask(self, method: str, url: str, *, headers: dict[str, str] | None = None, data: Any = None) -> requests.Response:
+    def _ask(
+        self, method: str, url: str, *, headers: dict[str, str] | None = None, data: Any = None
+    ) -> requests.Response:
         """Ask the registry; once more with a token, if it wants one."""
         sent = (headers or {}) | self._authorization()
         answer = ask(self._session, method, url, headers=sent, data=data)
