@@ -1,7 +1,7 @@
 """MANIFEST.jsonl: every file of a folder by path, size, SHA-256, role and licence; its own SHA-256 is the root.
 
-A bundle has two: the one at the top, whose hash is the bundle's root, leaves out the witness, which has its own, and
-the attestations, which are added later and checked by their signatures.
+A bundle has two: the one at the top, whose hash is the bundle's root, leaves out the witness, which has its own, the
+attestations, which are added later and checked by their signatures, and mirrors.json, which says where copies lie.
 """
 
 import json
@@ -19,6 +19,8 @@ NAME = "MANIFEST.jsonl"
 
 # Folders that are no part of the root.
 OUTSIDE = (f"{WITNESS}/", f"{ATTESTATIONS}/")
+# A file that is none either: release/publish writes it beside the published files.
+MIRRORS = "mirrors.json"
 
 # From a file's path in the folder: its role and its licence.
 Describe = Callable[[str], tuple[str, str]]
@@ -55,16 +57,26 @@ def read_manifest(folder: Path) -> list[Entry]:
     """
     path = folder / NAME
     try:
-        rows = path.read_bytes().splitlines()
-        entries = [Entry(**json.loads(row)) for row in rows]
-    except (OSError, ValueError, TypeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise DataError(f"{path} is missing or damaged: {error}; get the bundle again") from error
+    return parse_manifest(content, where=str(path))
+
+
+def parse_manifest(content: bytes, *, where: str) -> list[Entry]:
+    """The lines of a manifest's content; `where` is said in errors. Raises DataError as read_manifest does."""
+    try:
+        entries = [Entry(**json.loads(row)) for row in content.splitlines()]
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{where} is missing or damaged: {error}; get the bundle again") from error
+    if not all(isinstance(entry.path, str) and type(entry.bytes) is int for entry in entries):
+        raise DataError(f"{where} has a path or a size that is none; get the bundle again")
     names = [entry.path for entry in entries]
     for name in names:
-        if not _is_inside(name):
-            raise DataError(f"{path} names {name!r}, which leads out of the bundle; do not use this bundle")
+        if not is_inside(name):
+            raise DataError(f"{where} names {name!r}, which leads out of the bundle; do not use this bundle")
     if names != sorted(set(names)):
-        raise DataError(f"{path} is not sorted by path or names one twice; get the bundle again")
+        raise DataError(f"{where} is not sorted by path or names one twice; get the bundle again")
     return entries
 
 
@@ -99,18 +111,19 @@ def _entry(folder: Path, name: str, describe: Describe) -> Entry:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Every file below a folder, but not its manifest, witness and attestations. Raises DataError at anything that is
-    neither file nor folder."""
+    """Every file below a folder, but not its manifest and what lies outside the root. Raises DataError at anything
+    that is neither file nor folder."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         mode = path.lstat().st_mode
-        if stat.S_ISDIR(mode) or name == NAME or name.startswith(OUTSIDE):
+        if stat.S_ISDIR(mode) or name in (NAME, MIRRORS) or name.startswith(OUTSIDE):
             continue
         if not stat.S_ISREG(mode):
             raise DataError(f"{path} is a link or no plain file, which a bundle never holds; do not use this bundle")
         yield name
 
 
-def _is_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
+    """Whether a path stays in its folder, and is written in the one way that is allowed."""
     parts = PurePosixPath(name).parts
     return bool(parts) and not name.startswith("/") and ".." not in parts and PurePosixPath(name).as_posix() == name

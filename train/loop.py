@@ -144,6 +144,7 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
         measured = job.watch.measured if saved and is_saved else None
         scores = None
         if job.heldout and job.config.is_evaluated(step):
+            enter("evaluate", step)
             scores = score(job.heldout, placed=job.placed, world=job.world, step=step)
         line = ledger_line(job, step, numbers=numbers, scores=scores) | returned if job.world.is_first else {}
         returned = {}
