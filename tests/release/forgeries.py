@@ -22,6 +22,7 @@ from tests.release.openness.made import TEXT
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
 FIRST, LAST = "checkpoints/step-000004", "checkpoints/step-000012"
 HEX = "0" * 64
+MADE_UP = {"step": 4, "ledger_head": HEX, "state_root": HEX, "license": "MIT", "is_shipped": False}
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,8 @@ FORGERIES = [
         lambda f: nested(f, "data/sources.json", 0, "license", value="MIT"),
         "chain report",
     ),
+    Forgery("a start from another run made up", set_json("lineage.json", start=MADE_UP), "lineage report"),
+    Forgery("a parent in the record made up", set_json("bundle.json", parents=[{"root": HEX}]), "lineage"),
     Forgery("grade raised", lambda f: nested(f, "report/openness.json", "mof", "class", value=1), "report"),
     Forgery("the name of the OSI claimed", claim, "report"),
     Forgery("words written without a new report", lambda f: (f / WORDS_PATH).write_text(TEXT), "report"),
