@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data.sources.pypiindex import pip_settings
+from tests.data.packed import gzipped
 
 Members = Mapping[str, str | bytes]
 
@@ -22,12 +23,12 @@ Members = Mapping[str, str | bytes]
 def make_sdist(members: Members) -> bytes:
     """A .tar.gz of the given members."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(_bytes(content))
             archive.addfile(info, io.BytesIO(_bytes(content)))
-    return buffer.getvalue()
+    return gzipped(buffer.getvalue())
 
 
 def make_wheel(members: Members) -> bytes:
@@ -35,7 +36,7 @@ def make_wheel(members: Members) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

@@ -40,6 +40,7 @@ from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module
 from tests.data.crawl import http, page, record
 from tests.data.index import Index, Members, make_sdist, make_wheel, serving
+from tests.data.packed import gzipped
 
 TEXTS = [f"Sound text number {number} has enough words to stay in the corpus." for number in range(40)]
 JSONL = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
@@ -131,7 +132,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ),
     *((f"b.jsonl.{ending}", JSONL, f"b.jsonl.{ending} is damaged") for ending in PACK),
     ("b.jsonl.gz", b"", "b.jsonl.gz is damaged: nothing comes out of it"),
-    ("b.jsonl.gz", gzip.compress(b""), "b.jsonl.gz is damaged: nothing comes out of it"),
+    ("b.jsonl.gz", gzipped(b""), "b.jsonl.gz is damaged: nothing comes out of it"),
     ("b.jsonl", JSONL + DEEP, r"b\.jsonl line 41 is unreadable \(unreadable_json\)"),
     ("b.json", b"[" * 100_000, r"b\.json line 1 is unreadable \(unreadable_json\)"),
     ("b.json", b"[%s]" % MANY_DIGITS, r"b\.json line 1 is unreadable \(unreadable_json\)"),
@@ -172,18 +173,18 @@ def test_bad_content_is_one_clear_line_and_the_run_after_the_mend_has_all(
 
 LARGE: list[tuple[str, bytes, str]] = [
     *((f"b.txt.{ending}", pack(BOMB), r"b\.txt line 1 holds more than 200,000 bytes") for ending, pack in PACK.items()),
-    ("b.txt.gz", gzip.compress(b"x\n" * 200_000), r"b\.txt from line 1 on holds more than 200,000 bytes"),
-    ("b.jsonl.gz", gzip.compress(JSONL + BOMB), r"b\.jsonl line 41 holds more than 200,000 bytes"),
+    ("b.txt.gz", gzipped(b"x\n" * 200_000), r"b\.txt from line 1 on holds more than 200,000 bytes"),
+    ("b.jsonl.gz", gzipped(JSONL + BOMB), r"b\.jsonl line 41 holds more than 200,000 bytes"),
     (
         "b.json.gz",
-        gzip.compress(b"[" + b"\n" * 400_000 + b"]"),
+        gzipped(b"[" + b"\n" * 400_000 + b"]"),
         r"b\.json from line 1 on holds more than 200,000 bytes",
     ),
-    ("b.html.gz", gzip.compress(BOMB), r"b\.html\.gz holds more than 200,000 bytes"),
-    ("b.parquet.gz", gzip.compress(BOMB), r"b\.parquet\.gz holds more than 200,000 bytes"),
+    ("b.html.gz", gzipped(BOMB), r"b\.html\.gz holds more than 200,000 bytes"),
+    ("b.parquet.gz", gzipped(BOMB), r"b\.parquet\.gz holds more than 200,000 bytes"),
     (
         "b.csv.gz",
-        gzip.compress(b'text\n"' + b"x\n" * 200_000 + b'"'),
+        gzipped(b'text\n"' + b"x\n" * 200_000 + b'"'),
         r"b\.csv line 2 is unreadable \(unreadable_csv\)",
     ),
 ]
@@ -202,7 +203,7 @@ def test_many_records_may_have_more_than_the_limit_of_one(tmp_path: Path) -> Non
     put(
         tmp_path,
         "a.jsonl.gz",
-        gzip.compress(b"".join(b'{"text": "%d %s"}\n' % (n, b"x y " * 20_000) for n in range(9))),
+        gzipped(b"".join(b'{"text": "%d %s"}\n' % (n, b"x y " * 20_000) for n in range(9))),
     )
     assert run(write_recipe(tmp_path, read=SMALL))["train"]["documents"] == 9
 
@@ -445,7 +446,7 @@ ARCHIVES: list[tuple[str, bytes, str]] = [
     (WHEEL, make_wheel({}), "has no member that matches"),
     (SDIST, make_sdist({}), "has no member that matches"),
     (WHEEL, b"", "damaged archive"),
-    (SDIST, gzip.compress(b""), "damaged archive|has no member that matches"),
+    (SDIST, gzipped(b""), "damaged archive|has no member that matches"),
     (WHEEL, changed(changed(make_wheel(MEMBERS), ENTRY, 8, b"\1"), LOCAL, 6, b"\1"), "damaged archive: .*encrypted"),
     (WHEEL, changed(make_wheel(MEMBERS), ENTRY, 10, b"\x63"), "damaged archive: .*compression"),
     (

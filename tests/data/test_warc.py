@@ -1,4 +1,3 @@
-import gzip
 import io
 import itertools
 import json
@@ -27,6 +26,7 @@ from data.reading.warc import count_records
 from data.sources.fetch import main as fetch_main
 from tests.conftest import run_module
 from tests.data.crawl import crawl, http, packed, page, record, text_of
+from tests.data.packed import gzipped
 from tests.data.test_extract import texts
 
 DROP = ReadConfig(on_error=OnError.DROP)
@@ -129,7 +129,7 @@ def test_a_flipped_bit_in_the_middle_is_an_error() -> None:
         ("a.warc", b"<html>no archive</html>", "is not a WARC: record 1 begins with b'<html>no"),
         ("a.warc", b"", "holds no record"),
         ("a.warc.gz", b"plain", "is damaged"),
-        ("a.warc.gz", gzip.compress(b"plain"), "is not a WARC"),
+        ("a.warc.gz", gzipped(b"plain"), "is not a WARC"),
         ("a.warc", b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", "no length"),
         ("a.warc", b"WARC/1.0\r\nContent-Length: -1\r\n\r\n", "no length"),
         ("a.warc", b"WARC/1.0\r\nContent-Length: 999999999999999\r\n\r\nabc", "declares 999999999999999 bytes"),
@@ -144,7 +144,7 @@ def test_what_is_no_sound_archive_is_one_clear_error(name: str, content: bytes, 
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
-        ({"Content-Encoding": "gzip"}, gzip.compress(page(1))),
+        ({"Content-Encoding": "gzip"}, gzipped(page(1))),
         ({"Content-Encoding": "deflate"}, zlib.compress(page(1))),
         ({"Content-Encoding": "br"}, brotli.compress(page(1))),
         ({"Content-Encoding": "zstd"}, zstandard.compress(page(1))),
@@ -163,7 +163,7 @@ def test_encodings_of_http_are_undone(headers: dict[str, str], body: bytes) -> N
     ("headers", "body"),
     [
         ({"Content-Length": "9999"}, page(1)),
-        ({"Content-Encoding": "gzip"}, gzip.compress(page(1))[:-6]),
+        ({"Content-Encoding": "gzip"}, gzipped(page(1))[:-6]),
         ({"Content-Encoding": "secret"}, page(1)),
         ({"Transfer-Encoding": "chunked"}, b"ff\r\n" + page(1)),
     ],
