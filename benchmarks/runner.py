@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ import yaml
 
 from benchmarks.cells import OURS, Cell, Size
 from benchmarks.tokens import write_pack, write_recipe, write_windows
-from core.allocator import PATTERN, find_tcmalloc, preloading
+from core.allocator import find_tcmalloc, preloading
 from core.artifact import Artifact, current
 from core.codetree import ROOT
 from core.config import CONF
@@ -130,21 +131,13 @@ def sections(cell: Cell, size: Size, *, dtype: str, steps: int) -> dict[str, Any
 
 
 def _failure(command: list[str], environment: Mapping[str, str]) -> str:
-    """Run a command in the checkout; returns the last line of its complaint if it failed."""
+    """Run a command in the checkout; returns the line of its complaint that tells most if it failed."""
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     if not done.returncode:
         return ""
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else f"exit code {done.returncode}"
-
-
-def fetch_tcmalloc(folder: Path) -> Path | None:
-    """Debian's library, unpacked in a folder without being installed; None where that cannot be done."""
-    unpacked = folder / PACKAGE
-    if not unpacked.exists() and shutil.which("apt-get") and shutil.which("dpkg-deb"):
-        subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, capture_output=True, check=False)
-        for package in folder.glob(f"{PACKAGE}_*.deb"):
-            subprocess.run(["dpkg-deb", "-x", str(package), str(unpacked)], check=True)
-    return next(iter(sorted(unpacked.glob(f"usr/lib/*/{PATTERN}"))), None)
+    # torchrun ends its own complaint with a rule; what a rank says of itself comes before.
+    lines = [line for line in done.stderr.splitlines() if line.strip(" =-")]
+    told = [line for line in lines if re.match(r"error: |\w*Error: ", line)] or lines
+    return told[-1][:200] if told else f"exit code {done.returncode}"

@@ -89,7 +89,11 @@ def wait_for_tasks(process: BaseProcess, out: Path, count: int) -> None:
 
 def done_tasks(out: Path) -> dict[Path, tuple[int, int]]:
     """The finished tasks of an unfinished run, with what would change if one were done again."""
-    found = {path: path.stat() for path in out.glob(".clean-*.part/.work/*/[0-9]*/done.json")}
+    found = {}
+    for path in out.glob(".clean-*.part/.work/*/[0-9]*/done.json"):
+        # It is gone if the run ends in this moment.
+        with suppress(FileNotFoundError):
+            found[path] = path.stat()
     return {path: (told.st_ino, told.st_mtime_ns) for path, told in found.items()}
 
 
