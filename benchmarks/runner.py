@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.cells import OURS, Cell, Size
 from benchmarks.tokens import write_pack, write_recipe, write_windows
-from core.allocator import find_tcmalloc, preloading
+from core.allocator import PATTERN, find_tcmalloc, preloading
 from core.artifact import Artifact, current
 from core.codetree import ROOT
 from core.config import CONF
@@ -141,3 +141,13 @@ def _failure(command: list[str], environment: Mapping[str, str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip(" =-")]
     told = [line for line in lines if re.match(r"error: |\w*Error: ", line)] or lines
     return told[-1][:200] if told else f"exit code {done.returncode}"
+
+
+def fetch_tcmalloc(folder: Path) -> Path | None:
+    """Debian's library, unpacked in a folder without being installed; None where that cannot be done."""
+    unpacked = folder / PACKAGE
+    if not unpacked.exists() and shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, capture_output=True, check=False)
+        for package in folder.glob(f"{PACKAGE}_*.deb"):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(unpacked)], check=True)
+    return next(iter(sorted(unpacked.glob(f"usr/lib/*/{PATTERN}"))), None)
