@@ -12,22 +12,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from core.durable import write_durably
 from core.kept import kept
 from core.seeds import derive_seed
-from data.loader import Loader
-from model.transformer import next_token_loss
 from train.chain import Chain, chains
 from train.config import Placement
 from train.placed import MicroStep
 from train.recipe import Recipe
 from train.run import Work
 from train.runtime import World
-from train.step import Job
+from train.step import Job, compute
 from train.tiers import Tiers
-from train.vital import lie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +60,10 @@ def audit(work: Work, request: Request) -> None:
     chain, step = choose(chains(tiers.inventory()), request, recipe=recipe)
     audited: list[Audited] = []
     if chain:
-        loader = open_loader(recipe, work.pack)
-        job = prepare(recipe, world=world, loader=loader, checkpoint=None, is_filled=False)
+        job = prepare(recipe, world=world, loader=open_loader(recipe, work.pack), checkpoint=None, is_filled=False)
         tiers.restore(job, chain, after=step - 1)
         audited = [
-            again(job, loader, chain, step=step, index=index)
+            again(job, chain, step=step, index=index)
             for index in indices(request, step=step, micro_batches=recipe.train.micro_batches)
         ]
     write_durably(Path(request.out), json.dumps({"audited": [asdict(one) for one in audited]}).encode())
@@ -104,12 +98,9 @@ def indices(request: Request, *, step: int, micro_batches: int) -> list[int]:
     return order[: request.count]
 
 
-def again(job: Job, loader: Loader, chain: Chain, *, step: int, index: int) -> Audited:
+def again(job: Job, chain: Chain, *, step: int, index: int) -> Audited:
     """Compute one micro-batch again."""
-    tokens_BT1 = torch.from_numpy(loader.batch(job.data_step(step), index))
-    loss = next_token_loss(job.placed.model, tokens_BT1, loader.bos_id, z_loss=job.config.z_loss)
-    lie(loss.followed, step=step, index=index)
-    root = job.placed.backward(loss.followed, MicroStep(0, index), is_digested=True)
+    _, root = compute(job, MicroStep(0, index), step=step, is_digested=True)
     # The sum of one is of no use.
     job.placed.reduce()
     header = next(entry.header for entry in chain.logs[step] if index in entry.header["computed"])

@@ -40,9 +40,15 @@ def main(arguments: Sequence[str]) -> None:
 def read_work(arguments: Sequence[str], usage: str) -> Work:
     """Read the recipe, find what it needs, and set the profile's environment."""
     recipe = read_recipe(*recipe_and_overrides(arguments, usage))
+    work = work_of(recipe)
+    apply(recipe.profile)
+    return work
+
+
+def work_of(recipe: Recipe) -> Work:
+    """What a recipe wants made. Raises DataError if the packed tokens are not there."""
     pack = current(recipe.run.inputs_folder, "pack")
     wanted = plan(STAGE, folder="train", out=recipe.run.out_folder, config=recipe.facts, inputs={"pack": pack})
-    apply(recipe.profile)
     return Work(recipe=recipe, pack=pack.folder, wanted=wanted)
 
 

@@ -6,11 +6,11 @@ A job of a cluster's scheduler asks this, not for exit codes: Slurm's srun was s
 import sys
 from collections.abc import Sequence
 
-from core.artifact import current, open_artifact, plan
+from core.artifact import open_artifact
 from core.cli import recipe_and_overrides
 from core.errors import DataError
 from train.recipe import Recipe, read_recipe
-from train.run import STAGE
+from train.run import work_of
 from train.store import CHECKPOINTS, list_checkpoints
 
 
@@ -21,8 +21,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def status(recipe: Recipe) -> str:
     """What `main` writes. Raises DataError if the packed tokens that the recipe trains on are not there."""
-    pack = current(recipe.run.inputs_folder, "pack")
-    wanted = plan(STAGE, folder="train", out=recipe.run.out_folder, config=recipe.facts, inputs={"pack": pack})
+    wanted = work_of(recipe).wanted
     try:
         if open_artifact(wanted.final).record.get("key") == wanted.key:
             return f"finished {wanted.final}"

@@ -20,7 +20,7 @@ from train.config import TrainConfig
 from train.norm import gradient_norm
 from train.optim import rule_of, update
 from train.owners import Owners
-from train.placed import Placed
+from train.placed import MicroStep, Placed
 from train.runtime import World
 from train.schedule import learning_rate
 from train.spikes import Watch
@@ -120,6 +120,15 @@ def apply_update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, numb
     job.watch.note(loss=numbers.loss, norm=numbers.norm, reason=numbers.left_out)
 
 
+def compute(job: Job, micro_step: MicroStep, *, step: int, is_digested: bool) -> tuple[torch.Tensor, str | None]:
+    """Forward and backward of one micro-batch; returns its loss, a scalar, and its gradient's root if it is wanted."""
+    tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
+    loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
+    lie(loss.followed, step=step, index=micro_step.index)
+    root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
+    return loss.told.detach(), root
+
+
 def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes], bool]:
     """Compute this rank's share of the step; returns losses and gradient roots of all micro-batches, by index.
 
@@ -129,12 +138,9 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes], bool]
     results = torch.zeros(job.config.micro_batches + 1, 5, dtype=torch.int64)
     results[-1, 0] = is_stop_asked()
     for micro_step in job.placed.micro_steps:
-        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
-        loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
-        lie(loss.followed, step=step, index=micro_step.index)
-        root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
+        told, root = compute(job, micro_step, step=step, is_digested=is_digested)
         if not micro_step.is_dummy:
-            packed = RESULT.pack(float(loss.told.detach()), bytes.fromhex(root) if root else NO_ROOT)
+            packed = RESULT.pack(float(told), bytes.fromhex(root) if root else NO_ROOT)
             results[micro_step.index] = torch.tensor(WORDS.unpack(packed))
     if job.world.device == "cuda":
         # fully_shard exchanges gradients on streams of its own.
