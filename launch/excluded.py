@@ -1,10 +1,8 @@
 """Nodes that a job leaves alone: those in the run's quarantine file whose time is not over.
 
-`<run.out>/keeper/quarantine.json`: {"node": {"reason": ..., "evidence": ..., "since": ..., "until": ...}}, times in
-seconds since 1970; keepers write it, and so may people.
+The file is quarantine.py's; keepers write it, and so may people.
 """
 
-import json
 import re
 import sys
 import time
@@ -14,8 +12,8 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
 from core.errors import ConfigError
 from launch.check import absolute
-
-FILE = Path("keeper") / "quarantine.json"
+from launch.nodes import FOLDER_NAME
+from launch.quarantine import NAME, Quarantine
 
 
 def main(arguments: list[str]) -> None:
@@ -27,11 +25,9 @@ def main(arguments: list[str]) -> None:
 
 def excluded(out: Path, *, now: float) -> list[str]:
     """The nodes, sorted. Raises ConfigError if the file is not as it should be: people edit it."""
-    path = out / FILE
-    if not path.exists():
-        return []
+    path = out / FOLDER_NAME / NAME
     try:
-        nodes = sorted(node for node, entry in json.loads(path.read_bytes()).items() if now < entry["until"])
+        nodes = sorted(node for node, entry in Quarantine(path.parent).entries().items() if now < entry["until"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f'{path} is not {{"node": {{"until": seconds, ...}}, ...}}; mend or remove it') from error
     strange = [node for node in nodes if not re.fullmatch(r"[\w.-]+", node)]
