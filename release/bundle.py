@@ -23,7 +23,7 @@ from core.ledger import full_head, read_lines, trajectory_head
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
 from release.config import ReleaseConfig, check_name
 from release.contents import open_bundle
-from release.documents import REPRODUCE, VERIFY, manifest_page, readme
+from release.documents import manifest_page
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
 from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
@@ -38,7 +38,7 @@ from release.lineage import (
 )
 from release.manifest import Entry, list_files, write_manifest
 from release.openness.facts import WORDS_PATH
-from release.openness.render import render
+from release.openness.render import render, scripts
 from release.openness.words import read_words
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
@@ -185,8 +185,6 @@ def _write_code(folder: Path, release: Release) -> None:
             raise ConfigError(f"the checkout has no {name}, which a bundle must hold; restore it")
         for place in places:
             _write(folder / place, release.code[name].content)
-    _write(folder / "verify.sh", VERIFY.encode())
-    _write(folder / "reproduce.sh", REPRODUCE.encode())
 
 
 def _write_config(folder: Path, release: Release) -> None:
@@ -226,17 +224,18 @@ def _record(folder: Path, release: Release) -> Record:
 
 
 def _write_report(folder: Path, release: Release) -> None:
-    """Write the report, from all that is in the folder by now and the author's words."""
+    """Write README.md, scripts and report, from all that is in the folder by now and the author's words."""
     if release.words:
         _write(folder / WORDS_PATH, release.words)
-    for name, content in render(open_bundle(folder)).items():
+    bundle = open_bundle(folder)
+    for name, content in scripts(bundle).items():
+        _write(folder / name, content)
+    for name, content in render(bundle).items():
         _write(folder / name, content)
 
 
 def _write_pages(folder: Path, release: Release, record: Record) -> list[Entry]:
-    """Write README.md and MANIFEST.md and return the lines of the manifest."""
-    facts = {stage: artifact.facts for stage, artifact in release.inputs.items()}
-    _write(folder / "README.md", readme(record, facts=facts, sources=release.sources, lineage=release.lineage).encode())
+    """Write MANIFEST.md and return the lines of the manifest."""
     entries = list_files(folder, lambda path: _describe(path, release))
     page = manifest_page(
         entries,
