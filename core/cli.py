@@ -6,6 +6,7 @@ its exit code; anything else is our bug and keeps its traceback.
 
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,8 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
         print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
+        if not _is_reader_gone():
+            raise
         # Whoever read the output has had enough, as in `... | head`; what is left must not be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
@@ -75,6 +78,13 @@ def _help(folder: str, verbs: Mapping[str, Verb]) -> str:
     width = max(map(len, verbs))
     rows = [f"  {name:<{width}}  {verb.help}" for name, verb in verbs.items()]
     return "\n".join([f"usage: python -m {folder} VERB RECIPE [key=value ...]", "", *rows])
+
+
+def _is_reader_gone() -> bool:
+    """Whether nobody reads standard output any more; else it was another pipe that broke."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

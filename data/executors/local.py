@@ -7,7 +7,7 @@ this process itself. More are processes that die with it, leave an interrupt to 
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
@@ -42,9 +42,10 @@ class Worker:
     task: int = -1
 
     def give(self, task: int) -> None:
-        """Have the process do a task."""
+        """Have the process do a task. If it is gone, `finish` says so."""
         self.task = task
-        self.pipe.send(task)
+        with suppress(ConnectionError):
+            self.pipe.send(task)
 
     def finish(self, name: str) -> None:
         """Take the answer to a task. Raises the task's error, or RetryError if the process is gone."""

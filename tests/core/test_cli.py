@@ -16,7 +16,7 @@ from core.notes import FOLDER, read_notes
 from tests.conftest import run_module
 
 PROGRAM = """
-import sys, types
+import multiprocessing, sys, types
 from core import errors
 from core.cli import Verb, main
 
@@ -27,10 +27,18 @@ def crash(arguments):
 def wait(arguments):
     print("waiting", flush=True)
     sys.stdin.read()
+def flood(arguments):
+    while True:
+        print("more")
+def lose_a_worker(arguments):
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    ours.send("work")
 module = types.ModuleType("fake")
 module.fail, module.crash, module.wait, module.say = fail, crash, wait, lambda arguments: print(*arguments)
+module.flood, module.lose = flood, lose_a_worker
 sys.modules["fake"] = module
-main("fake", {name: Verb(f"fake:{name}", f"to {name}") for name in ("fail", "crash", "wait", "say")})
+main("fake", {name: Verb(f"fake:{name}", f"to {name}") for name in ("fail", "crash", "wait", "say", "flood", "lose")})
 """
 
 
@@ -55,6 +63,17 @@ def test_every_error_is_one_line_its_exit_code_and_a_note(tmp_path: Path, error:
     assert (note["exit_code"], note["message"]) == (code, "what was found, where, what to do")
 
 
+def test_a_reader_that_has_had_enough_ends_a_verb_in_peace() -> None:
+    command = f"{sys.executable} -c '{PROGRAM.replace(chr(39), chr(34))}' flood | head -n 2; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "more\nmore\n", "")
+
+
+def test_a_broken_pipe_to_anybody_else_is_no_success() -> None:
+    done = run_program("lose")
+    assert done.returncode == 1 and "BrokenPipeError" in done.stderr
+
+
 def test_our_own_bug_keeps_its_traceback_and_leaves_no_note(tmp_path: Path) -> None:
     done = run_program("crash", notes=tmp_path)
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
@@ -70,7 +89,7 @@ def test_a_verb_gets_what_follows_it_and_leaves_a_note_when_done(tmp_path: Path)
 def test_an_unknown_verb_is_refused_with_those_there_are() -> None:
     done = run_program("sya")
     assert done.returncode == 64
-    assert done.stderr == "error: python -m fake has no verb 'sya'; it has fail, crash, wait, say\n"
+    assert done.stderr == "error: python -m fake has no verb 'sya'; it has fail, crash, wait, say, flood, lose\n"
 
 
 def test_help_lists_the_verbs() -> None:

@@ -12,6 +12,7 @@ from core.config import identity
 from core.errors import ConfigError, DataError, ProjectError, RetryError
 from data.engine import run_tasks
 from data.engineconfig import EngineConfig, Executor, RayConfig, SlurmConfig
+from data.executors.local import Worker
 from tests.data.engine_launcher import start
 from tests.data.engine_steps import Faulty, Large, Square, done_in, workers_in
 from tests.data.processes import DEADLINE_S, is_running, until
@@ -83,6 +84,20 @@ def test_a_killed_worker_is_a_fault_of_the_moment(tmp_path: Path) -> None:
     step = Faulty(log=tmp_path / "log", at=2, how="kill")
     with pytest.raises(RetryError, match=r"task 2 of faulty was killed by SIGKILL.*run the same command again"):
         run_tasks(step, tasks=5, folder=tmp_path / "work", identity="x", engine=local(2))
+
+
+def test_a_worker_killed_between_two_tasks_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give = Worker.give
+
+    def kill_and_give(worker: Worker, task: int) -> None:
+        if task == 3:
+            worker.process.kill()
+            worker.process.join()
+        give(worker, task)
+
+    monkeypatch.setattr(Worker, "give", kill_and_give)
+    with pytest.raises(RetryError, match=r"task 3 of square was killed by SIGKILL.*run the same command again"):
+        square(tmp_path / "work", workers=2)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
