@@ -14,7 +14,7 @@ from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, parent_step, read_lines
 from release.lineage import start_folder
-from release.manifest import NAME, manifest_root, read_manifest
+from release.manifest import NAME, Entry, manifest_root, read_absent, read_manifest
 from release.stage import read_stages
 from release.verdict import InconclusiveError
 
@@ -61,6 +61,11 @@ class Bundle:
     def root(self) -> str:
         """SHA-256 of the manifest."""
         return manifest_root(self.folder)
+
+    @cached_property
+    def absent(self) -> dict[str, Entry]:
+        """What a thin bundle holds by reference only, by path."""
+        return read_absent(self.folder)
 
     @cached_property
     def record(self) -> Record:
