@@ -107,7 +107,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         if view:
             view.log(done.step, numbers=done.numbers, scores=done.scores)
         _record_scores(journal, done)
-        _record_step(journal, done, began=began, tokens=job.tokens_per_step)
+        _record_step(journal, done, began=began, tokens=job.tokens_per_step, is_first=world.is_first)
         began = time.perf_counter()
         leave_beat(done.step)
         if is_stopping and done.step < recipe.train.steps:
@@ -304,8 +304,12 @@ def _record_scores(journal: Journal, done: Done) -> None:
         )
 
 
-def _record_step(journal: Journal, done: Done, *, began: float, tokens: int) -> None:
+def _record_step(journal: Journal, done: Done, *, began: float, tokens: int, is_first: bool) -> None:
     seconds = time.perf_counter() - began
+    if done.numbers.roots and is_first:
+        # What the line's loss and root are made of: an audit that finds another line names the micro-batch by it.
+        losses = [loss.hex() for loss in done.numbers.losses]
+        journal.record("step.digested", step=done.step, losses=losses, roots=list(done.numbers.roots))
     journal.record(
         "step.finished",
         step=done.step,
