@@ -15,6 +15,12 @@ VERBS = {
     "reproduce": Verb(
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),
+    "tolerance": Verb(
+        "release.tolerance:main", "a weaker verdict where the numerics profile differs: BUNDLE [--segments N]"
+    ),
+    "compare-seeds": Verb(
+        "release.seeds:main", "a statistical verdict over runs of other seeds: BUNDLE --theirs RUN... --ours RUN..."
+    ),
     "pack": Verb("release.archive:pack_main", "write a bundle as one plain tar: BUNDLE ARCHIVE.tar"),
     "unpack": Verb("release.archive:unpack_main", "unpack a tar and check every byte: ARCHIVE.tar FOLDER"),
     "publish": Verb("release.publish.push:main", "bring a bundle to a place and read it back: BUNDLE --to DESTINATION"),

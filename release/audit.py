@@ -44,9 +44,12 @@ def audit(bundle: Bundle) -> str:
     answer = ask_fingerprint(bundle.runnable_code(), bundle.runnable_recipe())
     difference = first_value(bundle.trained["profile"], answer)
     if difference:
-        raise InconclusiveError(f"this machine answers the numerics profile in another way: {difference}")
+        raise InconclusiveError(
+            f"this machine answers the numerics profile in another way: {difference}; release tolerance and release "
+            "compare-seeds give weaker verdicts"
+        )
     every = all_segments(bundle.ledger[1:], first=bundle.first_step)
-    able = [segment for segment in every if _start_of(bundle, segment)]
+    able = [segment for segment in every if start_of(bundle, segment)]
     if not able:
         raise UnsupportedError("no segment begins at a state that is in the bundle or was given")
     drawn = draw(able, root=bundle.root, nonce=bundle.nonce, count=bundle.segments)
@@ -101,7 +104,7 @@ def ranks_that_trained(bundle: Bundle) -> str:
     return f"{len(ranks)} ranks trained, by the witness's journals" if ranks else "the witness has no journal of ranks"
 
 
-def _start_of(bundle: Bundle, segment: Segment) -> Path | str:
+def start_of(bundle: Bundle, segment: Segment) -> Path | str:
     """What a replay of the segment begins with; an empty string if that is not there."""
     if segment.start > bundle.first_step:
         return bundle.checkpoints.get(segment.start, "")
@@ -109,7 +112,7 @@ def _start_of(bundle: Bundle, segment: Segment) -> Path | str:
 
 
 def _replay(bundle: Bundle, segment: Segment) -> None:
-    start = _start_of(bundle, segment)
+    start = start_of(bundle, segment)
     with tempfile.TemporaryDirectory(prefix="wholegrain-audit-") as folder:
         out = Path(folder) / "replayed.jsonl"
         where = ["--pack", bundle.pack, "--start", start, "--until", segment.end, "--out", out]

@@ -222,7 +222,7 @@ def _check_recipe(bundle: Bundle) -> None:
         name=bundle.record["name"],
         configs={stage: artifact["config"] for stage, artifact in bundle.artifacts.items()},
         trained={section: identities[section] for section in TRAIN_SECTIONS},
-        release={name: bundle.record[name] for name in identity_names(ReleaseConfig)},
+        release={name: bundle.record[name] for name in identity_names(ReleaseConfig) if name in bundle.record},
     )
     difference = first_value(stated, made_with)
     if difference:

@@ -35,13 +35,15 @@ class Check:
     cannot_catch: str
 
 
+INTEGRITY = Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made")
+CODE = Check("code", "V3", checks.code, "code that says it ran and did not")
 CHECKS = (
-    Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made"),
+    INTEGRITY,
     Check("signature", "V1", signature, "a dishonest signer; whose key it is; when it was signed"),
     Check("form", "V0", form, "false content"),
     Check("report", "V0", is_fresh, "false statements of sources, and of the author"),
     Check("alive", "V2", alive, "scores that were invented; a model that loads and says nothing of use"),
-    Check("code", "V3", checks.code, "code that says it ran and did not"),
+    CODE,
     Check("chain", "V3", checks.chain, "artifacts that were invented together"),
     Check("ledger", "V3", checks.ledger, "numbers that were invented and chained anew"),
     Check("data", "V3", checks.data, "shards that were not made from the sources; text that was not trained on"),
@@ -57,6 +59,8 @@ CHECKS = (
     Check("lineage", "V3", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
     Check("audit", "V4", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
+# What reading a bundle that may hold anything can raise.
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 # The levels that verify reaches; the others have verbs of their own.
 VERIFIABLE = tuple(sorted({check.level for check in CHECKS}))
 ELSEWHERE = {"V5": "python -m release reproduce", "V6": "python -m release attest"}
@@ -128,7 +132,7 @@ def judge(check: Check, bundle: Bundle) -> Finding:
         verdict, detail = Verdict.INCONCLUSIVE, str(error)
     except (DataError, OSError) as error:
         verdict, detail = Verdict.FAIL, str(error)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         verdict, detail = Verdict.FAIL, f"the bundle is malformed: {type(error).__name__} {error}"
     detail = detail.replace(f"{bundle.folder}/", "")
     return Finding(check=check.name, verdict=verdict, detail=detail, aside=aside, cannot_catch=check.cannot_catch)
