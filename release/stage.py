@@ -25,24 +25,33 @@ class Ended:
     message: str
 
 
-def run_verb(code: Path, folder: str, verb: str, *arguments: object) -> Ended:
-    """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes."""
-    command = [sys.executable, "-m", folder, verb, *map(str, arguments)]
+def run_verb(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1) -> Ended:
+    """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes.
+
+    With more than one rank, under torchrun: the exit code is then that of the first rank that told one.
+    """
+    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    command = [sys.executable, *agent, "-m", folder, verb, *map(str, arguments)]
     with tempfile.TemporaryDirectory(prefix="wholegrain-notes-") as notes:
         asked = {FOLDER: notes, DIE_WITH_PARENT: str(os.getpid()), "PYTHONDONTWRITEBYTECODE": "1"}
         environment = {**os.environ, **asked}
         done = subprocess.run(command, cwd=code, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        note = next(iter(read_notes(Path(notes), "exit").values()), {})
-    return Ended(done.returncode, done.stdout, note.get("message", f"ended with exit code {done.returncode}"))
+        told = read_notes(Path(notes), "exit").values()
+        note = next((one for one in told if one["exit_code"]), {}) if done.returncode else {}
+    return Ended(
+        note.get("exit_code", done.returncode),
+        done.stdout,
+        note.get("message", f"ended with exit code {done.returncode}"),
+    )
 
 
-def ask(code: Path, folder: str, verb: str, *arguments: object) -> str:
+def ask(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1) -> str:
     """Run a verb that answers on standard output, and return the answer.
 
     Raises DataError if it refuses data or fails for good, RetryError if it was killed or asks to be tried again, and
     InconclusiveError if this machine or installation does not suit, or if it crashed.
     """
-    ended = run_verb(code, folder, verb, *arguments)
+    ended = run_verb(code, folder, verb, *arguments, ranks=ranks)
     said = f"python -m {folder} {verb}: {ended.message}"
     match ended.exit_code:
         case 0:
