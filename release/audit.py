@@ -159,15 +159,14 @@ def _replay(bundle: Bundle, segment: Segment) -> None:
         if not difference:
             return
         # Once more, and with all that the lines are made of.
-        details, again = Path(folder) / "details", Path(folder) / "again"
-        details.mkdir()
+        again = Path(folder) / "again"
         again.mkdir()
-        if replay_segment(bundle, segment, again, "--detail", details) != replayed:
+        if replay_segment(bundle, segment, again, "--detail", again) != replayed:
             raise InconclusiveError(
                 f"two replays of steps {segment.start + 1} to {segment.end} differ on this machine, which does not "
                 "compute the same twice; test it with python -m train doctor"
             )
-        where = pinpoint(bundle, difference, details, end=segment.end)
+        where = pinpoint(bundle, difference, again, end=segment.end)
     raise DataError(
         f"the replay of steps {segment.start + 1} to {segment.end} differs first in {difference}; {'; '.join(where)}"
     )
@@ -177,5 +176,14 @@ def replay_segment(bundle: Bundle, segment: Segment, folder: Path, *options: obj
     """Replay a segment with the bundle's code on as many processes as were asked for; returns its lines."""
     out = folder / "replayed.jsonl"
     where = ["--pack", bundle.pack, "--start", start_of(bundle, segment), "--until", segment.end, "--out", out]
-    ask(bundle.runnable_code(), "train", "replay", bundle.runnable_recipe(), *where, *options, ranks=bundle.ranks)
+    ask(
+        bundle.runnable_code(),
+        "train",
+        "replay",
+        bundle.runnable_recipe(),
+        *where,
+        *options,
+        ranks=bundle.ranks,
+        writable=folder,
+    )
     return [json.loads(line) for line in out.read_bytes().splitlines()]

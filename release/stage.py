@@ -13,6 +13,7 @@ import yaml
 
 from core.errors import ConfigError, DataError, RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, read_notes
+from release.sandbox import confine, environment
 from release.verdict import InconclusiveError
 
 
@@ -25,17 +26,29 @@ class Ended:
     message: str
 
 
-def run_verb(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1) -> Ended:
+def run_verb(
+    code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1, writable: Path | None = None
+) -> Ended:
     """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes.
 
-    With more than one rank, under torchrun: the exit code is then that of the first rank that told one.
+    It is confined (sandbox.py), and may write below `writable` only. With more than one rank, under torchrun: the exit
+    code is then that of the first rank that told one.
     """
     agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
     command = [sys.executable, *agent, "-m", folder, verb, *map(str, arguments)]
     with tempfile.TemporaryDirectory(prefix="wholegrain-notes-") as notes:
         asked = {FOLDER: notes, DIE_WITH_PARENT: str(os.getpid()), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment = {**os.environ, **asked}
-        done = subprocess.run(command, cwd=code, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        folders = [Path(notes), *([writable] if writable else [])]
+        done = subprocess.run(
+            command,
+            cwd=code,
+            env={**environment(os.environ, Path(notes)), **asked},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=lambda: confine(*folders),
+        )
         told = read_notes(Path(notes), "exit").values()
         note = next((one for one in told if one["exit_code"]), {}) if done.returncode else {}
     return Ended(
@@ -45,13 +58,13 @@ def run_verb(code: Path, folder: str, verb: str, *arguments: object, ranks: int 
     )
 
 
-def ask(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1) -> str:
+def ask(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1, writable: Path | None = None) -> str:
     """Run a verb that answers on standard output, and return the answer.
 
     Raises DataError if it refuses data or fails for good, RetryError if it was killed or asks to be tried again, and
     InconclusiveError if this machine or installation does not suit, or if it crashed.
     """
-    ended = run_verb(code, folder, verb, *arguments, ranks=ranks)
+    ended = run_verb(code, folder, verb, *arguments, ranks=ranks, writable=writable)
     said = f"python -m {folder} {verb}: {ended.message}"
     match ended.exit_code:
         case 0:

@@ -22,6 +22,7 @@ from release.forward import forward, losses, scores
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
 from release.openness.render import is_fresh
 from release.rates import rates
+from release.sandbox import describe
 from release.signing.attestations import is_there, signature
 from release.verdict import Finding, InconclusiveError, UnsupportedError, Verdict, conclude
 
@@ -102,7 +103,7 @@ def main(arguments: list[str]) -> None:
         sys.stdout.write(f"{finding}\n")
         sys.stdout.flush()
         findings.append(finding)
-    sys.stdout.write(reached(given.level))
+    sys.stdout.write(f"{reached(given.level)}{describe()}\n")
     conclude(findings, subject=str(given.bundle))
 
 
