@@ -35,7 +35,8 @@ def run_verb(
     code is then that of the first rank that told one.
     """
     agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    command = [sys.executable, *agent, "-m", folder, verb, *map(str, arguments)]
+    # Behind --, since the agent takes a verb's options for beginnings of its own.
+    command = [sys.executable, *agent, "-m", *(["--"] if agent else []), folder, verb, *map(str, arguments)]
     with tempfile.TemporaryDirectory(prefix="wholegrain-notes-") as notes:
         asked = {FOLDER: notes, DIE_WITH_PARENT: str(os.getpid()), "PYTHONDONTWRITEBYTECODE": "1"}
         folders = [Path(notes), *([writable] if writable else [])]
