@@ -23,6 +23,12 @@ VERBS = {
     ),
     "pack": Verb("release.archive:pack_main", "write a bundle as one plain tar: BUNDLE ARCHIVE.tar"),
     "unpack": Verb("release.archive:unpack_main", "unpack a tar and check every byte: ARCHIVE.tar FOLDER"),
+    "thin": Verb(
+        "release.thin:thin_main", "the same release with big parts by digest only: BUNDLE OUT [--mirror ADDRESS]"
+    ),
+    "fill": Verb(
+        "release.thin:fill_main", "the full bundle of a thin one, every byte verified: THIN OUT [--mirror SOURCE]"
+    ),
     "publish": Verb("release.publish.push:main", "bring a bundle to a place and read it back: BUNDLE --to DESTINATION"),
     "fetch": Verb("release.publish.fetch:main", "get a release, every byte verified: SOURCE --to FOLDER [--root HEX]"),
     "check-links": Verb("release.publish.links:main", "say what of a release is gone or differs: ADDRESS|FOLDER"),

@@ -14,7 +14,7 @@ from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, parent_step, read_lines
 from release.lineage import start_folder
-from release.manifest import NAME, manifest_root, read_manifest
+from release.manifest import NAME, Entry, manifest_root, read_absent, read_manifest
 from release.stage import ask_fingerprint, first_value, read_stages
 from release.verdict import InconclusiveError
 
@@ -32,10 +32,10 @@ class Bundle:
 
     What a verifier brings: `nonce` is mixed into every draw; of segments to audit, `segments` are drawn besides those
     that always are, and `ranks` processes replay them; `is_everything` asks for all scores instead of a drawn part;
-    `scratch` is a folder for what checks unpack; `parent` is the
-    checkpoint that this run goes on from, or a folder that has it under `checkpoints/`, if it is not inside; `key` is
-    the maker's public key and `verifiers` are those of others, as files. What checks find: `code` is the folder whose
-    code may be run, and `is_whole` says that every file has the hash that the manifest gives.
+    `scratch` is a folder for what checks unpack; `parent` is the checkpoint that this run goes on from, or a folder
+    that has it under `checkpoints/`, if it is not inside; `key` is the maker's public key and `verifiers` are those of
+    others, as files. What checks find: `code` is the folder whose code may be run, and `is_whole` says that every file
+    has the hash that the manifest gives.
     """
 
     folder: Path
@@ -68,6 +68,11 @@ class Bundle:
     def root(self) -> str:
         """SHA-256 of the manifest."""
         return manifest_root(self.folder)
+
+    @cached_property
+    def absent(self) -> dict[str, Entry]:
+        """What a thin bundle holds by reference only, by path."""
+        return read_absent(self.folder)
 
     @cached_property
     def record(self) -> Record:

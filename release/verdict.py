@@ -1,7 +1,8 @@
 """Verdicts: what a check found, how it is said, and how a command ends on it.
 
 Exit codes of verify and reproduce: 0 if every verdict is PASS; 66 if one is FAIL; 69 if none is FAIL but one is
-INCONCLUSIVE (this machine cannot tell) or UNSUPPORTED (this bundle does not allow the check).
+INCONCLUSIVE (this machine cannot tell), UNSUPPORTED (this bundle does not allow the check) or BY REFERENCE (a thin
+bundle does not hold what is to be checked).
 
 Weaker claims (tolerance.py, seeds.py) have verdicts and exit codes of their own, so that nobody takes one for PASS: 3
 if WITHIN or EQUIVALENT, 4 if OUTSIDE or NOT EQUIVALENT.
@@ -22,6 +23,7 @@ class Verdict(Enum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     UNSUPPORTED = "UNSUPPORTED"
+    REFERENCE = "BY REFERENCE"
     WITHIN = "WITHIN"
     OUTSIDE = "OUTSIDE"
     EQUIVALENT = "EQUIVALENT"
@@ -40,6 +42,10 @@ class InconclusiveError(ProjectError):
 
 class UnsupportedError(InconclusiveError):
     """The bundle does not hold what the check needs."""
+
+
+class ByReferenceError(InconclusiveError):
+    """The bundle holds what the check needs by digest only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ checkout's where its tree equals the bundle's, else the bundle's own, cloned to 
 untrusted hand should be verified where its code can do no harm.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,9 @@ from release.openness.render import is_fresh
 from release.rates import rates
 from release.sandbox import describe
 from release.signing.attestations import is_there, signature
-from release.verdict import Finding, InconclusiveError, UnsupportedError, Verdict, conclude
+from release.thin import fill, missing_for
+from release.verdict import ByReferenceError, Finding, InconclusiveError, UnsupportedError, Verdict, conclude
+from release.witness import told_of_run, witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,11 @@ CHECKS = (
     Check("losses", "V3", losses, "optimizer states that training does not lead to; steps between the checkpoints"),
     Check("weights", "V3", checks.weights, "how the last checkpoint came about"),
     Check("lineage", "V3", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
+    Check("witness", "V3", witness, "journals that were written to fit; nobody vouches for the witness"),
     Check("audit", "V4", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
+# What a check says besides of placement and the clock, which is no part of its verdict.
+ASIDES = {audit: ranks_that_trained, witness: told_of_run}
 # What reading a bundle that may hold anything can raise.
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 # The levels that verify reaches; the others have verbs of their own.
@@ -75,7 +81,7 @@ def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
     parser = Parser(
         "python -m release verify BUNDLE [--level LEVEL] [--root HEX] [--key PUB] [--verifier PUB] [--nonce TEXT] "
-        "[--segments N] [--ranks N] [--all] [--parent FOLDER]"
+        "[--segments N] [--ranks N] [--all] [--parent FOLDER] [--mirror SOURCE]"
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL)
@@ -87,13 +93,26 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--parent", type=Path, default=Path())
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--mirror", action="append", default=[])
     given = parser.parse_args(arguments)
     for name, count in {"segments": given.segments, "ranks": given.ranks}.items():
         if count < 1:
             raise ConfigError(f"--{name} is {count}; give at least 1")
     if given.level in ELSEWHERE:
         raise ConfigError(f"{given.level} is a verb of its own: {ELSEWHERE[given.level]} BUNDLE")
-    bundle = open_bundle(given.bundle)
+    with tempfile.TemporaryDirectory(prefix="wholegrain-filled-") as scratch:
+        bundle = open_bundle(given.bundle)
+        if given.mirror:
+            whole = Path(scratch) / bundle.folder.name
+            fill(bundle, whole, mirrors=given.mirror)
+            bundle = open_bundle(whole)
+        findings = _say_all(bundle, given)
+    sys.stdout.write(f"{reached(given.level)}{describe()}\n")
+    conclude(findings, subject=str(given.bundle))
+
+
+def _say_all(bundle: Bundle, given: argparse.Namespace) -> list[Finding]:
+    """Run the checks that were asked for, and say each finding as soon as it is there."""
     bundle.expected_root, bundle.nonce, bundle.segments = given.root, given.nonce, given.segments
     bundle.parent = given.parent.resolve() if given.parent != Path() else Path()
     bundle.key, bundle.verifiers = given.key, given.verifier
@@ -103,8 +122,7 @@ def main(arguments: list[str]) -> None:
         sys.stdout.write(f"{finding}\n")
         sys.stdout.flush()
         findings.append(finding)
-    sys.stdout.write(f"{reached(given.level)}{describe()}\n")
-    conclude(findings, subject=str(given.bundle))
+    return findings
 
 
 def verify(bundle: Bundle, *, level: str = DEFAULT_LEVEL) -> Iterator[Finding]:
@@ -132,8 +150,14 @@ def judge(check: Check, bundle: Bundle) -> Finding:
     """Run one check. A bundle may hold anything, so what cannot be read is a FAIL too, never a traceback."""
     aside = ""
     try:
+        lacking = missing_for(bundle, check.name)
+        if lacking:
+            raise ByReferenceError(lacking)
         verdict, detail = Verdict.PASS, check.run(bundle)
-        aside = ranks_that_trained(bundle) if check.run is audit else ""
+        if check.run in ASIDES:
+            aside = ASIDES[check.run](bundle)
+    except ByReferenceError as error:
+        verdict, detail = Verdict.REFERENCE, str(error)
     except UnsupportedError as error:
         verdict, detail = Verdict.UNSUPPORTED, str(error)
     except InconclusiveError as error:

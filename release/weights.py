@@ -52,6 +52,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is missing or no safetensors file: {error}; get it again") from error
 
 
+def count_parameters(paths: Iterable[Path]) -> int:
+    """Elements of all tensors of some files, from their headers. Raises DataError if one is no such file."""
+    return sum(math.prod(tensor.shape) for path in paths for tensor in read_tensors(path).values())
+
+
 def contents(path: Path) -> Counter[tuple[str, str]]:
     """How often each content (dtype, SHA-256) occurs among a file's tensors, whatever their names."""
     return Counter((tensor.dtype, sha256_hex(tensor.read())) for tensor in read_tensors(path).values())

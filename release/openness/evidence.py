@@ -11,6 +11,7 @@ from pathlib import Path
 from core.errors import DataError
 from release.code import read_tree, stage_code_hash
 from release.contents import Bundle
+from release.cost import COST
 from release.layout import CODE_LICENSE
 from release.lineage import LINEAGE
 from release.openness.components import BY_KEY, MISSING, Found, Status
@@ -119,7 +120,11 @@ def _evaluation_data(bundle: Bundle) -> Found:
 
 def _cost(bundle: Bundle) -> Found:
     # Hours and energy are the clock's and the machine's, so they are no part of the root.
-    return Found(status=Status.MISSING, note="times lie in witness/, outside the root; energy was not measured")
+    said = bundle.read_json(COST)["values"]
+    kinds = sorted({row["how"] for row in said})
+    proof = f"{len(said)} values: {', '.join(kinds)}; tokens and operations follow from configuration and ledger"
+    note = "hours, memory and energy lie in witness/cost.json, outside the root"
+    return _there(bundle, [COST], licence=bundle.record["license"], proof=proof, note=note)
 
 
 def _simple(*paths: str, proof: str, of_code: bool = False) -> Callable[[Bundle], Found]:

@@ -50,9 +50,14 @@ def as_bundle(folder: Path) -> Bundle | None:
 
 def facts_of(bundle: Bundle) -> Facts:
     """What is known of a bundle, with its author's words."""
-    path = bundle.folder / WORDS_PATH
-    words = read_words(path) if path.is_file() else Words()
+    words = words_of(bundle)
     return bundle_facts(bundle, in_bundle(bundle, words), words)
+
+
+def words_of(bundle: Bundle) -> Words:
+    """The author's words in a bundle, if there are any."""
+    path = bundle.folder / WORDS_PATH
+    return read_words(path) if path.is_file() else Words()
 
 
 def was_replayed(bundle: Bundle, verifiers: list[Path]) -> bool:
