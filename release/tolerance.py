@@ -208,7 +208,7 @@ def replay(bundle: Bundle, segment: Segment, *, sections: Mapping[str, Any]) -> 
         whole = {**yaml.safe_load(bundle.runnable_recipe().read_bytes()), **sections}
         recipe.write_text(yaml.safe_dump(whole, allow_unicode=True), encoding="utf-8")
         where = ["--pack", bundle.pack, "--start", start_of(bundle, segment), "--until", segment.end, "--out", out]
-        ask(bundle.runnable_code(), "train", "replay", recipe, *where)
+        ask(bundle.runnable_code(), "train", "replay", recipe, *where, writable=Path(folder))
         return [json.loads(line) for line in out.read_bytes().splitlines()]
 
 

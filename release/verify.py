@@ -19,9 +19,11 @@ from release.arguments import Parser
 from release.audit import audit, ranks_that_trained
 from release.contents import Bundle, open_bundle
 from release.form import form
+from release.forward import forward, losses, scores
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
 from release.openness.render import is_fresh
 from release.rates import rates
+from release.sandbox import describe
 from release.signing.attestations import is_there, signature
 from release.thin import fill, missing_for
 from release.verdict import ByReferenceError, Finding, InconclusiveError, UnsupportedError, Verdict, conclude
@@ -39,14 +41,16 @@ class Check:
 
 
 INTEGRITY = Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made")
-CODE = Check("code", "V3", checks.code, "code that says it ran and did not")
+CODE = Check("code", "V2", checks.code, "code that says it ran and did not")
 CHECKS = (
     INTEGRITY,
     Check("signature", "V1", signature, "a dishonest signer; whose key it is; when it was signed"),
     Check("form", "V0", form, "false content"),
     Check("report", "V0", is_fresh, "false statements of sources, and of the author"),
-    Check("alive", "V2", alive, "scores that were invented; a model that loads and says nothing of use"),
+    Check("alive", "V2", alive, "what happens when the weights are run"),
     CODE,
+    Check("forward", "V2", forward, "scores that were invented; a model that says nothing of use"),
+    Check("scores", "V2", scores, "windows and samples that were not drawn; training on the test texts"),
     Check("chain", "V3", checks.chain, "artifacts that were invented together"),
     Check("ledger", "V3", checks.ledger, "numbers that were invented and chained anew"),
     Check("data", "V3", checks.data, "shards that were not made from the sources; text that was not trained on"),
@@ -58,6 +62,7 @@ CHECKS = (
         "sources that are not what their papers say; documents that should not be in them",
     ),
     Check("checkpoints", "V3", checks.checkpoints, "states that training does not lead to"),
+    Check("losses", "V3", losses, "optimizer states that training does not lead to; steps between the checkpoints"),
     Check("weights", "V3", checks.weights, "how the last checkpoint came about"),
     Check("lineage", "V3", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
     Check("witness", "V3", witness, "journals that were written to fit; nobody vouches for the witness"),
@@ -76,7 +81,7 @@ def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
     parser = Parser(
         "python -m release verify BUNDLE [--level LEVEL] [--root HEX] [--key PUB] [--verifier PUB] [--nonce TEXT] "
-        "[--segments N] [--ends] [--parent FOLDER] [--mirror SOURCE]"
+        "[--segments N] [--ranks N] [--all] [--parent FOLDER] [--mirror SOURCE]"
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL)
@@ -86,11 +91,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--nonce", default="")
     parser.add_argument("--segments", type=int, default=1)
     parser.add_argument("--parent", type=Path, default=Path())
-    parser.add_argument("--ends", action="store_true")
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--mirror", action="append", default=[])
     given = parser.parse_args(arguments)
-    if given.segments < 1:
-        raise ConfigError(f"--segments is {given.segments}; give at least 1")
+    for name, count in {"segments": given.segments, "ranks": given.ranks}.items():
+        if count < 1:
+            raise ConfigError(f"--{name} is {count}; give at least 1")
     if given.level in ELSEWHERE:
         raise ConfigError(f"{given.level} is a verb of its own: {ELSEWHERE[given.level]} BUNDLE")
     with tempfile.TemporaryDirectory(prefix="wholegrain-filled-") as scratch:
@@ -100,7 +107,7 @@ def main(arguments: list[str]) -> None:
             fill(bundle, whole, mirrors=given.mirror)
             bundle = open_bundle(whole)
         findings = _say_all(bundle, given)
-    sys.stdout.write(reached(given.level))
+    sys.stdout.write(f"{reached(given.level)}{describe()}\n")
     conclude(findings, subject=str(given.bundle))
 
 
@@ -108,7 +115,8 @@ def _say_all(bundle: Bundle, given: argparse.Namespace) -> list[Finding]:
     """Run the checks that were asked for, and say each finding as soon as it is there."""
     bundle.expected_root, bundle.nonce, bundle.segments = given.root, given.nonce, given.segments
     bundle.parent = given.parent.resolve() if given.parent != Path() else Path()
-    bundle.key, bundle.verifiers, bundle.is_with_ends = given.key, given.verifier, given.ends
+    bundle.key, bundle.verifiers = given.key, given.verifier
+    bundle.ranks, bundle.is_everything = given.ranks, given.all
     findings = []
     for finding in verify(bundle, level=given.level):
         sys.stdout.write(f"{finding}\n")

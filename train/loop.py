@@ -109,6 +109,8 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         if view:
             view.log(done.step, numbers=done.numbers, scores=done.scores)
         _record_scores(journal, done)
+        if world.is_first:
+            _record_digests(journal, done)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step, meter=meter)
         began = time.perf_counter()
         leave_beat(done.step)
@@ -304,6 +306,13 @@ def _record_scores(journal: Journal, done: Done) -> None:
             seconds=done.scores.seconds,
             **{f"{name}.bits_per_byte": own.bits_per_byte for name, own in sources.items()},
         )
+
+
+def _record_digests(journal: Journal, done: Done) -> None:
+    """What the line's loss and root are made of: an audit that finds another line names the micro-batch by it."""
+    if done.numbers.roots:
+        losses = [loss.hex() for loss in done.numbers.losses]
+        journal.record("step.digested", step=done.step, losses=losses, roots=list(done.numbers.roots))
 
 
 def _record_step(journal: Journal, done: Done, *, began: float, tokens: int, meter: Meter | None) -> None:
