@@ -1,12 +1,14 @@
 """Stage evaluate: bits per byte on held-out documents beside two baselines, and a few samples.
 
-Reads the clean, tokenizer and train artifacts; writes results.json and samples.jsonl. Bits per byte do not depend on
-the tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
+Reads the clean, tokenizer and train artifacts. Writes results.json and samples.jsonl, and what others need to see
+without scoring everything that these are of this model (rescore.py): windows.jsonl, the nats of each window in the
+order in which they were computed, and fingerprint.json (inference/fingerprint.py). Bits per byte do not depend on the
+tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
 """
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +25,11 @@ from evaluation.config import ScoreConfig
 
 if TYPE_CHECKING:
     from data.tokenizer import Tokenizer
+    from evaluation.likelihood import Window
     from model.transformer import Transformer
 
 INPUTS = ("clean", "tokenizer", "train")
+RESULTS, SAMPLES, WINDOWS, FINGERPRINT = "results.json", "samples.jsonl", "windows.jsonl", "fingerprint.json"
 LN2 = 0.6931471805599453
 METHOD = {
     "text": "every document alone after bos; its end is not scored",
@@ -67,42 +71,72 @@ def write_scores(aside: Path, inputs: Mapping[str, Artifact], *, config: ScoreCo
     """Score the held-out documents, draw samples, write both and return the facts."""
     apply(profile)
     from data.tokenizer import Tokenizer
+    from evaluation.likelihood import score_batches, sum_up
+    from inference.fingerprint import fingerprint_of
     from inference.weights import load_trained
     from model.numerics import honour
 
     honour(profile)
     tokenizer = Tokenizer.open(inputs["tokenizer"].folder)
     model = load_trained(inputs["train"], attention=profile.attention)
-    scored = score_sources(inputs["clean"].folder, model, tokenizer, config)
-    results = {
-        "sources": {source: measures([one]) for source, one in scored.items()},
-        "total": measures(list(scored.values())),
-        "method": METHOD,
-    }
-    (aside / "results.json").write_bytes(canonical_json(results))
-    lines = [canonical_json(line) + b"\n" for line in draw_samples(model, tokenizer, config)]
-    (aside / "samples.jsonl").write_bytes(b"".join(lines))
+    texts = read_texts(inputs["clean"].folder, tokenizer, config)
+    scored = score_batches(model, texts.ids, texts.batches(config), bos_id=tokenizer.bos_id)
+    results = results_of(texts, sum_up(scored, count=len(texts.ids)))
+    (aside / RESULTS).write_bytes(canonical_json(results))
+    lines = [texts.line(window) | {"nats": math.fsum(costs).hex()} for window, costs in scored]
+    _write_lines(aside / WINDOWS, lines)
+    _write_lines(aside / SAMPLES, (draw_sample(model, tokenizer, config, prompt) for prompt in config.prompts))
+    (aside / FINGERPRINT).write_bytes(canonical_json(fingerprint_of(model, bos_id=tokenizer.bos_id)))
     return _facts(results)
 
 
-def score_sources(
-    clean_folder: Path, model: "Transformer", tokenizer: "Tokenizer", config: ScoreConfig
-) -> dict[str, Scored]:
-    """Score the held-out documents of every source, in one go over all of them."""
-    from evaluation.likelihood import score
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """What is scored: the documents of every source and how many it holds out; of all in one row, source, key, ids."""
 
+    chosen: Mapping[str, tuple[list[Document], int]]
+    places: list[tuple[str, str]]
+    ids: list[list[int]]
+
+    def batches(self, config: ScoreConfig) -> "list[list[Window]]":
+        """Their windows, as they are computed together."""
+        from evaluation.likelihood import batches_of
+
+        return batches_of([len(ids) for ids in self.ids], seq_len=config.seq_len, batch=config.batch_windows)
+
+    def line(self, window: "Window") -> dict[str, Any]:
+        """Which stretch of which document a window scores."""
+        source, key = self.places[window.text]
+        return {"source": source, "key": key, "start": window.start, "scored": window.scored, "end": window.end}
+
+
+def read_texts(clean_folder: Path, tokenizer: "Tokenizer", config: ScoreConfig) -> Texts:
+    """The held-out documents that are scored, encoded."""
     chosen = choose_documents(clean_folder, source_bytes=config.source_bytes)
-    ids = {source: [tokenizer.encode(document.text) for document in found] for source, (found, _) in chosen.items()}
-    all_ids = [text for texts in ids.values() for text in texts]
-    all_nats = iter(score(model, all_ids, bos_id=tokenizer.bos_id, seq_len=config.seq_len, batch=config.batch_windows))
-    return {
-        source: Scored(
+    rows = [(source, document) for source, (documents, _) in chosen.items() for document in documents]
+    return Texts(
+        chosen=chosen,
+        places=[(source, document.key) for source, document in rows],
+        ids=[tokenizer.encode(document.text) for _, document in rows],
+    )
+
+
+def results_of(texts: Texts, nats: Sequence[float]) -> dict[str, Any]:
+    """results.json, given the nats of all texts."""
+    rows = iter(zip(texts.ids, nats, strict=True))
+    scored = {}
+    for source, (documents, count) in texts.chosen.items():
+        own = [next(rows) for _ in documents]
+        scored[source] = Scored(
             texts=[document.text.encode() for document in documents],
-            ids=ids[source],
-            nats=[next(all_nats) for _ in documents],
+            ids=[ids for ids, _ in own],
+            nats=[value for _, value in own],
             heldout_documents=count,
         )
-        for source, (documents, count) in chosen.items()
+    return {
+        "sources": {source: measures([one]) for source, one in scored.items()},
+        "total": measures(list(scored.values())),
+        "method": METHOD,
     }
 
 
@@ -144,19 +178,20 @@ def measures(scored: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def draw_samples(model: "Transformer", tokenizer: "Tokenizer", config: ScoreConfig) -> list[dict[str, Any]]:
-    """One continuation of every prompt; the same seed and prompt draw the same one."""
+def draw_sample(model: "Transformer", tokenizer: "Tokenizer", config: ScoreConfig, prompt: str) -> dict[str, Any]:
+    """A continuation of a prompt; the same seed and prompt draw the same one."""
     from inference.engine import Sampling, generate
 
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, seed=config.seed)
-    lines = []
-    for prompt in config.prompts:
-        given = [tokenizer.bos_id, *tokenizer.encode(prompt)]
-        ids = generate(
-            model, given, max_tokens=config.sample_tokens, stop_id=tokenizer.eos_id, sampling=sampling, stream=prompt
-        )
-        lines.append({"prompt": prompt, "text": tokenizer.decode(ids), "ids": ids})
-    return lines
+    given = [tokenizer.bos_id, *tokenizer.encode(prompt)]
+    ids = generate(
+        model, given, max_tokens=config.sample_tokens, stop_id=tokenizer.eos_id, sampling=sampling, stream=prompt
+    )
+    return {"prompt": prompt, "text": tokenizer.decode(ids), "ids": ids}
+
+
+def _write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    path.write_bytes(b"".join(canonical_json(line) + b"\n" for line in lines))
 
 
 def _facts(results: Mapping[str, Any]) -> Facts:

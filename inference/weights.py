@@ -12,6 +12,7 @@ from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.profile import Attention
 from model.config import ModelConfig
+from model.names import hugging_face_name
 from model.transformer import Transformer
 
 WEIGHTS = "model.safetensors"
@@ -26,7 +27,11 @@ def load_trained(train: Artifact, *, attention: Attention) -> Transformer:
 
 def trained_config(train: Artifact) -> ModelConfig:
     """The shape that a train artifact's model has."""
-    path = train.folder / "config.json"
+    return read_model_config(train.folder / "config.json")
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """The shape in the configuration that a training wrote. Raises DataError if it is missing or damaged."""
     record = _read_json(path)
     try:
         return ModelConfig(**record["model"])
@@ -41,7 +46,25 @@ def load_model(checkpoint: Path, *, config: ModelConfig, attention: Attention) -
     """
     path = checkpoint / WEIGHTS
     _verify(path, _entry(checkpoint))
-    tensors = safetensors.torch.load_file(path)
+    return _filled(safetensors.torch.load_file(path), path, config=config, attention=attention)
+
+
+def load_published(folder: Path, *, config: ModelConfig, attention: Attention) -> Transformer:
+    """The model whose weights a folder holds that stage export wrote, by their names there; for evaluation only.
+
+    A head that was divided by a width factor is multiplied again. Raises DataError for other tensors than this shape's.
+    """
+    path = folder / WEIGHTS
+    with torch.device("meta"):
+        names = {hugging_face_name(name): name for name in Transformer(config, attention).state_dict()}
+    found = safetensors.torch.load_file(path)
+    tensors = {names.get(name, name): tensor for name, tensor in found.items()}
+    if config.base_dim and "head.weight" in tensors:
+        tensors["head.weight"] = tensors["head.weight"] * config.width_factor
+    return _filled(tensors, path, config=config, attention=attention)
+
+
+def _filled(tensors: dict[str, torch.Tensor], path: Path, *, config: ModelConfig, attention: Attention) -> Transformer:
     with torch.device("meta"):
         model = Transformer(config, attention)
     expected = {name: (weight.shape, torch.float32) for name, weight in model.state_dict().items()}

@@ -15,8 +15,20 @@ VERBS = {
     "reproduce": Verb(
         "release.reproduce:main", "redo a bundle and compare: BUNDLE [--runs DIR] [--files DIR] [--ranks N]"
     ),
+    "tolerance": Verb(
+        "release.tolerance:main", "a weaker verdict where the numerics profile differs: BUNDLE [--segments N]"
+    ),
+    "compare-seeds": Verb(
+        "release.seeds:main", "a statistical verdict over runs of other seeds: BUNDLE --theirs RUN... --ours RUN..."
+    ),
     "pack": Verb("release.archive:pack_main", "write a bundle as one plain tar: BUNDLE ARCHIVE.tar"),
     "unpack": Verb("release.archive:unpack_main", "unpack a tar and check every byte: ARCHIVE.tar FOLDER"),
+    "thin": Verb(
+        "release.thin:thin_main", "the same release with big parts by digest only: BUNDLE OUT [--mirror ADDRESS]"
+    ),
+    "fill": Verb(
+        "release.thin:fill_main", "the full bundle of a thin one, every byte verified: THIN OUT [--mirror SOURCE]"
+    ),
     "publish": Verb("release.publish.push:main", "bring a bundle to a place and read it back: BUNDLE --to DESTINATION"),
     "fetch": Verb("release.publish.fetch:main", "get a release, every byte verified: SOURCE --to FOLDER [--root HEX]"),
     "check-links": Verb("release.publish.links:main", "say what of a release is gone or differs: ADDRESS|FOLDER"),

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from core.codetree import MAY_IMPORT, ROOT, code_hash
 from core.config import STAGES, RunConfig, identity, load, resolve
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
+from core.journal import read_journal
 from core.ledger import full_head, read_lines, trajectory_head
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
 from release.config import ReleaseConfig, check_name
 from release.contents import open_bundle
+from release.cost import COST, told
 from release.documents import manifest_page
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
@@ -42,6 +45,7 @@ from release.openness.render import render, scripts
 from release.openness.words import read_words
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
 from release.stage import read_stages
+from release.witness import JOURNALS, journals_outside, read_account
 
 STAGE = "bundle"
 LICENSE, LOCK = "LICENSE", "requirements.lock"
@@ -49,7 +53,7 @@ LICENSE, LOCK = "LICENSE", "requirements.lock"
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Release:
     """All that a bundle is made of."""
 
@@ -62,6 +66,13 @@ class Release:
     words: bytes
     lineage: Record = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
+    account: Record = field(default_factory=dict)
+    outside: Mapping[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def all_sources(self) -> dict[str, str]:
+        """The licence of each source, the parents' too."""
+        return {**inherited_sources(self.lineage), **self.sources}
 
     @property
     def sources(self) -> dict[str, str]:
@@ -107,6 +118,8 @@ def main(arguments: list[str]) -> None:
         stages=stages,
         inputs=inputs,
         words=words,
+        account=read_account(recipe, overrides),
+        outside=journals_outside(run.out_folder),
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))
     sys.stdout.write(f"{artifact.folder}\n")
@@ -254,14 +267,31 @@ def _write_witness(folder: Path, release: Release, root: str) -> None:
     hosts: dict[str, str] = {}
     for stage, artifact in release.inputs.items():
         for path in sorted((artifact.folder / WITNESS).glob("*.json*")):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            text = "".join(f"{_without_host(line, hosts)}\n" for line in lines)
-            _write(folder / stage / path.name, text.encode())
+            _write(folder / stage / path.name, _without_hosts(path, hosts))
+    for name, path in release.outside.items():
+        _write(folder / name, _without_hosts(path, hosts))
     packages = b"".join(canonical_json(package) + b"\n" for package in installed_packages())
     _write(folder / "packages.jsonl", packages)
     _write(folder / "hardware.json", canonical_json(hardware()))
+    _write(folder / COST, canonical_json(_cost(folder, release)))
     _write(folder / "release.json", canonical_json({"root": root, **commit_facts(ROOT)}))
     write_manifest(folder, list_files(folder, lambda _: (WITNESS, release.config.license)))
+
+
+def _cost(folder: Path, release: Release) -> Record:
+    events = [event for path in sorted((folder / "train").glob(JOURNALS)) for event in read_journal(path)]
+    return told(
+        json.loads((folder.parent / COST).read_bytes()),
+        account=release.account,
+        journals=events,
+        hardware=hardware(),
+        profile=release.trained["profile"]["asked"],
+    )
+
+
+def _without_hosts(path: Path, hosts: dict[str, str]) -> bytes:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "".join(f"{_without_host(line, hosts)}\n" for line in lines).encode()
 
 
 def _without_host(line: str, hosts: dict[str, str]) -> str:
@@ -277,8 +307,7 @@ def _without_host(line: str, hosts: dict[str, str]) -> str:
 
 
 def _describe(path: str, release: Release) -> tuple[str, str]:
-    sources = {**inherited_sources(release.lineage), **release.sources}
-    return describe(path, sources=sources, license_of_run=release.config.license, kept=release.kept)
+    return describe(path, sources=release.all_sources, license_of_run=release.config.license, kept=release.kept)
 
 
 def _copy(source: Path, target: Path) -> None:

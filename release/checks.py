@@ -22,7 +22,7 @@ from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, read_lineage
 from release.manifest import first_flaw, read_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe
 from release.stage import ask, first_value, run_verb
-from release.verdict import InconclusiveError
+from release.verdict import ByReferenceError, InconclusiveError
 from release.weights import contents, state_root
 
 TENSORS = ("model.safetensors", "optimizer.safetensors")
@@ -33,11 +33,17 @@ def integrity(bundle: Bundle) -> str:
     """Every file is what the manifest says, none is missing, none added; the witness likewise by its own manifest."""
     count = len(read_manifest(bundle.folder))
     expect("the root", bundle.root, bundle.expected_root or bundle.root)
-    flaw = first_flaw(bundle.folder, progress=Progress("hash", total=count, unit="files"))
+    flaw = first_flaw(bundle.folder, progress=Progress("hash", total=count, unit="files"), absent=bundle.absent)
     flaw = flaw or first_flaw(bundle.witness)
     if flaw:
         raise DataError(flaw)
     bundle.is_whole = True
+    if bundle.absent:
+        size = sum(entry.bytes for entry in bundle.absent.values())
+        raise ByReferenceError(
+            f"{count - len(bundle.absent)} files are what the manifest says, root {bundle.root}; {len(bundle.absent)} "
+            f"files, {size} bytes, are by reference and not here: --mirror SOURCE fetches them"
+        )
     return f"{count} files are what the manifest says, root {bundle.root}"
 
 
@@ -222,7 +228,7 @@ def _check_recipe(bundle: Bundle) -> None:
         name=bundle.record["name"],
         configs={stage: artifact["config"] for stage, artifact in bundle.artifacts.items()},
         trained={section: identities[section] for section in TRAIN_SECTIONS},
-        release={name: bundle.record[name] for name in identity_names(ReleaseConfig)},
+        release={name: bundle.record[name] for name in identity_names(ReleaseConfig) if name in bundle.record},
     )
     difference = first_value(stated, made_with)
     if difference:
@@ -237,7 +243,11 @@ def _check_files(bundle: Bundle, stage: str, files: list[dict[str, Any]]) -> int
     """Hold a stage's shipped files against its artifact.json; returns how many there are."""
     listed = {entry["path"]: entry["sha256"] for entry in files}
     places = shipped(stage, listed, every=bundle.record["checkpoint_every_steps"])
+    by_reference = bundle.absent
     for path, place in places.items():
+        if place in by_reference:
+            expect(f"the hash of {place} in the manifest", by_reference[place].sha256, listed[path])
+            continue
         if not (bundle.folder / place).is_file():
             raise DataError(f"{place} is missing, which stage {stage} made")
         expect(f"the hash of {place}", hash_file(bundle.folder / place), listed[path])

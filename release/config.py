@@ -1,5 +1,6 @@
 """Section `release` of a recipe."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,25 @@ class ParentConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class EquivalenceConfig:
+    """When runs of other seeds count as equivalent (seeds.py): stated in the bundle, so fixed before others run.
+
+    `margin`: largest difference of mean losses, in nats per token; 0 states none. `last_steps`: steps at the end of a
+    run whose mean loss is compared.
+    """
+
+    margin: float = 0.0
+    last_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.margin < math.inf and self.last_steps >= 1):
+            raise ConfigError(
+                f"release.equivalence has margin {self.margin} and last_steps {self.last_steps}; give a margin of 0 or "
+                "more and at least 1 step"
+            )
+
+
+@dataclass(kw_only=True, slots=True)
 class ReleaseConfig:
     """What goes into a bundle; identity but for the place of the words, whose content counts.
 
@@ -35,6 +55,7 @@ class ReleaseConfig:
     `parents`: bundles whose state (train.start) or data order (pack.base) this run goes on from.
     `start_license`: SPDX identifier of imported weights, which come from no bundle (train.start).
     `is_start_shipped`: whether the parent's checkpoint is in the bundle, so that it can be checked without the parent.
+    `equivalence`: when runs of other seeds count as equivalent to this one.
     `words`: the author's own words for cards and report, a Markdown file in the checkout or anywhere.
     """
 
@@ -43,6 +64,7 @@ class ReleaseConfig:
     parents: list[ParentConfig] = field(default_factory=list)
     start_license: str = ""
     is_start_shipped: bool = True
+    equivalence: EquivalenceConfig = field(default_factory=EquivalenceConfig)
     words: Path = placement(Path())
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, parent_step, read_lines
 from release.lineage import start_folder
-from release.manifest import NAME, manifest_root, read_manifest
-from release.stage import read_stages
+from release.manifest import NAME, Entry, manifest_root, read_absent, read_manifest
+from release.stage import ask_fingerprint, first_value, read_stages
 from release.verdict import InconclusiveError
 
 Record = dict[str, Any]
@@ -30,17 +30,20 @@ MAX_ALIASES = 20
 class Bundle:
     """A bundle's folder, and the parts that checks look at. Whatever is missing or no JSON raises DataError.
 
-    What a verifier brings: `nonce` is mixed into the draw of the audited segments, of which there are `segments`, and
-    the first and the last besides if `is_with_ends`; `scratch` is a folder for what checks unpack; `parent` is the
-    checkpoint that this run goes on from, or a folder that has it under `checkpoints/`, if it is not inside; `key` is
-    the maker's public key and `verifiers` are those of others, as files. What checks find: `code` is the folder whose
-    code may be run, and `is_whole` says that every file has the hash that the manifest gives.
+    What a verifier brings: `nonce` is mixed into every draw; of segments to audit, `segments` are drawn besides those
+    that always are, and `ranks` processes replay them; `is_everything` asks for all scores instead of a drawn part;
+    `scratch` is a folder for what checks unpack; `parent` is the checkpoint that this run goes on from, or a folder
+    that has it under `checkpoints/`, if it is not inside; `key` is the maker's public key and `verifiers` are those of
+    others, as files. What checks find: `code` is the folder whose code may be run, and `is_whole` says that every file
+    has the hash that the manifest gives; `seen` are files that are here by reference only, and whose bytes were seen
+    elsewhere.
     """
 
     folder: Path
     nonce: str = ""
     segments: int = 1
-    is_with_ends: bool = False
+    ranks: int = 1
+    is_everything: bool = False
     expected_root: str = ""
     parent: Path = field(default_factory=Path)
     key: Path | None = None
@@ -48,6 +51,12 @@ class Bundle:
     scratch: Path = field(default_factory=Path)
     code: Path = field(default_factory=Path)
     is_whole: bool = False
+    seen: set[str] = field(default_factory=set)
+
+    @cached_property
+    def profile_difference(self) -> str:
+        """How this machine answers the numerics profile otherwise than the bundle's did; empty if it does not."""
+        return first_value(self.trained["profile"], ask_fingerprint(self.runnable_code(), self.runnable_recipe()))
 
     def runnable_code(self) -> Path:
         """The folder whose code may be run on this bundle. Raises InconclusiveError if an earlier check failed."""
@@ -61,6 +70,11 @@ class Bundle:
     def root(self) -> str:
         """SHA-256 of the manifest."""
         return manifest_root(self.folder)
+
+    @cached_property
+    def absent(self) -> dict[str, Entry]:
+        """What a thin bundle holds by reference only, by path."""
+        return read_absent(self.folder)
 
     @cached_property
     def record(self) -> Record:

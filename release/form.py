@@ -4,6 +4,7 @@ from core.errors import DataError
 from core.hashing import hash_file
 from release.code import read_tree
 from release.contents import Bundle
+from release.cost import COST
 from release.layout import CODE_LICENSE, CONTENTS, describe, shipped
 from release.lineage import LINEAGE, inherited_sources, kept_licenses
 from release.manifest import read_manifest
@@ -21,7 +22,7 @@ OPTIONAL = ("parents",)
 # Files that no stage made.
 MADE = (
     *("bundle.json", "code/repo.bundle", "code/tree.json", "config/recipe.yaml", "config/stages.yaml"),
-    *("env/profile.json", "MANIFEST.md", "README.md", "reproduce.sh", "verify.sh", LINEAGE),
+    *("env/profile.json", "MANIFEST.md", "README.md", "reproduce.sh", "verify.sh", COST, LINEAGE),
 )
 
 

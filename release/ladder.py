@@ -31,13 +31,13 @@ LEVELS = {
     ),
     "V2": Level(
         name="alive",
-        claim="weights, tokenizer and shapes belong together: one folder that loads without code of its own",
-        strength="exact, about form and digests; no forward pass",
-        cannot_catch="scores that were invented; training on the test texts",
+        claim="weights, tokenizer, files and scores belong together: two runtimes load them, and they score as stated",
+        strength="bitwise under the bundle's numerics profile, else tolerance; scores by a drawn part unless --all",
+        cannot_catch="scores that were not drawn; training on the test texts",
     ),
     "V3": Level(
         name="coherence",
-        claim="code, data order, ledger, checkpoints and published weights tell one story",
+        claim="code, data order, ledger, checkpoints and published weights tell one story that begins with the seed",
         strength="bitwise for every digest; nothing is trained",
         cannot_catch="a ledger that was invented and kept consistent, weights and all",
     ),

@@ -46,6 +46,7 @@ CONTENTS = {
     "env": ("environment", "code", "numerics profile, pinned packages"),
     "eval": ("evaluation", "run", "scores and samples"),
     "lineage.json": ("lineage", "code", "the runs from which this one goes on, their sources and licences"),
+    "cost.json": ("record", "run", "tokens and operations, computed; energy and money, where they are declared"),
     "parents": ("lineage", "code", "of those runs: manifest, ledger, sources with evidence, the state gone on from"),
     "artifacts": ("record", "code", "artifact.json of every stage: the chain of inputs by hash"),
     "report": ("document", "run", "how open it is, model card, technical report, and a page that shows it all"),

@@ -1,12 +1,13 @@
 """MANIFEST.jsonl: every file of a folder by path, size, SHA-256, role and licence; its own SHA-256 is the root.
 
 A bundle has two: the one at the top, whose hash is the bundle's root, leaves out the witness, which has its own, the
-attestations, which are added later and checked by their signatures, and mirrors.json, which says where copies lie.
+attestations, which are added later and checked by their signatures, mirrors.json, which says where copies lie, and
+thin.json, which says what is here by reference only (thin.py).
 """
 
 import json
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,11 @@ NAME = "MANIFEST.jsonl"
 OUTSIDE = (f"{WITNESS}/", f"{ATTESTATIONS}/")
 # A file that is none either: release/publish writes it beside the published files.
 MIRRORS = "mirrors.json"
+# Another, of a thin bundle; and the parts that may be absent from one.
+THIN, THIN_FORMAT = "thin.json", "wholegrain-thin-1"
+MAX_THIN_BYTES = 1 << 28
+BIG_FOLDERS = ("checkpoints/", "data/pack/", "parents/start/", "weights/")
+BIG_SUFFIXES = (".bin", ".gguf", ".idx", ".keys", ".safetensors")
 
 # From a file's path in the folder: its role and its licence.
 Describe = Callable[[str], tuple[str, str]]
@@ -85,14 +91,48 @@ def manifest_root(folder: Path) -> str:
     return hash_file(folder / NAME)
 
 
-def first_flaw(folder: Path, *, progress: Progress | None = None) -> str:
+def is_big(path: str) -> bool:
+    """Whether a file is one that a thin bundle has by digest: shards, checkpoints, weights."""
+    return path.startswith(BIG_FOLDERS) and path.endswith(BIG_SUFFIXES)
+
+
+def read_absent(folder: Path) -> dict[str, Entry]:
+    """What a thin bundle has by reference only and does not hold, by path; nothing of a full one.
+
+    Raises DataError if thin.json is damaged, of another release, or says otherwise than the manifest.
+    """
+    path = folder / THIN
+    if not path.is_file():
+        return {}
+    listed = {entry.path: entry for entry in read_manifest(folder)}
+    try:
+        if path.stat().st_size > MAX_THIN_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        record = json.loads(path.read_bytes())
+        if record["format"] != THIN_FORMAT or record["root"] != manifest_root(folder):
+            raise ValueError("it is of another release")
+        if not all(isinstance(address, str) for address in record["mirrors"]):
+            raise ValueError("it has a mirror that is no address")
+        rows = {row["path"]: (row["bytes"], row["sha256"]) for row in record["absent"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}; get the bundle again") from error
+    for name, said in rows.items():
+        if not is_big(name) or name not in listed or said != (listed[name].bytes, listed[name].sha256):
+            raise DataError(f"{path} says of {name} what the manifest does not; do not use this bundle")
+    return {name: listed[name] for name in rows if not (folder / name).is_file()}
+
+
+def first_flaw(folder: Path, *, progress: Progress | None = None, absent: Collection[str] = ()) -> str:
     """What is wrong with the first file that is not as the manifest says, or an empty string.
 
-    Raises DataError for a manifest that cannot be used, and for links, which a bundle never holds.
+    Files of `absent` may be missing. Raises DataError for a manifest that cannot be used, and for links, which a bundle
+    never holds.
     """
     listed = {entry.path: entry for entry in read_manifest(folder)}
     present = set(_walk(folder))
     for name in sorted(listed.keys() | present):
+        if name not in present and name in absent:
+            continue
         if name not in present:
             return f"{name} is missing"
         if name not in listed:
@@ -116,7 +156,7 @@ def _walk(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         mode = path.lstat().st_mode
-        if stat.S_ISDIR(mode) or name in (NAME, MIRRORS) or name.startswith(OUTSIDE):
+        if stat.S_ISDIR(mode) or name in (NAME, MIRRORS, THIN) or name.startswith(OUTSIDE):
             continue
         if not stat.S_ISREG(mode):
             raise DataError(f"{path} is a link or no plain file, which a bundle never holds; do not use this bundle")

@@ -13,6 +13,7 @@ import yaml
 
 from core.errors import ConfigError, DataError, RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, read_notes
+from release.sandbox import confine, environment
 from release.verdict import InconclusiveError
 
 
@@ -25,24 +26,46 @@ class Ended:
     message: str
 
 
-def run_verb(code: Path, folder: str, verb: str, *arguments: object) -> Ended:
-    """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes."""
-    command = [sys.executable, "-m", folder, verb, *map(str, arguments)]
+def run_verb(
+    code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1, writable: Path | None = None
+) -> Ended:
+    """Run `python -m FOLDER VERB ARGUMENTS` in a folder of code; its progress goes to standard error as it comes.
+
+    It is confined (sandbox.py), and may write below `writable` only. With more than one rank, under torchrun: the exit
+    code is then that of the first rank that told one.
+    """
+    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    # Behind --, since the agent takes a verb's options for beginnings of its own.
+    command = [sys.executable, *agent, "-m", *(["--"] if agent else []), folder, verb, *map(str, arguments)]
     with tempfile.TemporaryDirectory(prefix="wholegrain-notes-") as notes:
         asked = {FOLDER: notes, DIE_WITH_PARENT: str(os.getpid()), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment = {**os.environ, **asked}
-        done = subprocess.run(command, cwd=code, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        note = next(iter(read_notes(Path(notes), "exit").values()), {})
-    return Ended(done.returncode, done.stdout, note.get("message", f"ended with exit code {done.returncode}"))
+        folders = [Path(notes), *([writable] if writable else [])]
+        done = subprocess.run(
+            command,
+            cwd=code,
+            env={**environment(os.environ, Path(notes)), **asked},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=lambda: confine(*folders),
+        )
+        told = read_notes(Path(notes), "exit").values()
+        note = next((one for one in told if one["exit_code"]), {}) if done.returncode else {}
+    return Ended(
+        note.get("exit_code", done.returncode),
+        done.stdout,
+        note.get("message", f"ended with exit code {done.returncode}"),
+    )
 
 
-def ask(code: Path, folder: str, verb: str, *arguments: object) -> str:
+def ask(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1, writable: Path | None = None) -> str:
     """Run a verb that answers on standard output, and return the answer.
 
     Raises DataError if it refuses data or fails for good, RetryError if it was killed or asks to be tried again, and
     InconclusiveError if this machine or installation does not suit, or if it crashed.
     """
-    ended = run_verb(code, folder, verb, *arguments)
+    ended = run_verb(code, folder, verb, *arguments, ranks=ranks, writable=writable)
     said = f"python -m {folder} {verb}: {ended.message}"
     match ended.exit_code:
         case 0:

@@ -1,13 +1,17 @@
 """Verdicts: what a check found, how it is said, and how a command ends on it.
 
 Exit codes of verify and reproduce: 0 if every verdict is PASS; 66 if one is FAIL; 69 if none is FAIL but one is
-INCONCLUSIVE (this machine cannot tell) or UNSUPPORTED (this bundle does not allow the check).
+INCONCLUSIVE (this machine cannot tell), UNSUPPORTED (this bundle does not allow the check) or BY REFERENCE (a thin
+bundle does not hold what is to be checked).
+
+Weaker claims (tolerance.py, seeds.py) have verdicts and exit codes of their own, so that nobody takes one for PASS: 3
+if WITHIN or EQUIVALENT, 4 if OUTSIDE or NOT EQUIVALENT.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from core.errors import DataError, ProjectError
 
@@ -19,6 +23,15 @@ class Verdict(Enum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     UNSUPPORTED = "UNSUPPORTED"
+    REFERENCE = "BY REFERENCE"
+    WITHIN = "WITHIN"
+    OUTSIDE = "OUTSIDE"
+    EQUIVALENT = "EQUIVALENT"
+    DIFFERENT = "NOT EQUIVALENT"
+    TOO_FEW = "TOO FEW"
+
+
+HOLDS, HOLDS_NOT = 3, 4
 
 
 class InconclusiveError(ProjectError):
@@ -29,6 +42,10 @@ class InconclusiveError(ProjectError):
 
 class UnsupportedError(InconclusiveError):
     """The bundle does not hold what the check needs."""
+
+
+class ByReferenceError(InconclusiveError):
+    """The bundle holds what the check needs by digest only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +72,20 @@ def conclude(findings: Sequence[Finding], *, subject: str) -> None:
         raise DataError(f"{subject}: FAIL in {', '.join(failed)}; do not rely on it")
     if open_:
         raise InconclusiveError(f"{subject}: nothing failed, but {', '.join(open_)} could not be judged here")
+
+
+def conclude_weakly(findings: Sequence[Finding], *, subject: str) -> NoReturn:
+    """End on findings of a weaker claim, and never with exit code 0.
+
+    Raises DataError if one is FAIL, SystemExit(HOLDS_NOT) if one speaks against the claim, InconclusiveError if one
+    cannot be judged, else SystemExit(HOLDS).
+    """
+    found = {finding.verdict for finding in findings}
+    if Verdict.FAIL in found:
+        conclude(findings, subject=subject)
+    if found & {Verdict.OUTSIDE, Verdict.DIFFERENT}:
+        raise SystemExit(HOLDS_NOT)
+    open_ = [f.check for f in findings if f.verdict in (Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED, Verdict.TOO_FEW)]
+    if open_:
+        raise InconclusiveError(f"{subject}: {', '.join(open_)} could not be judged here")
+    raise SystemExit(HOLDS)

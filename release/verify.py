@@ -5,6 +5,7 @@ checkout's where its tree equals the bundle's, else the bundle's own, cloned to 
 untrusted hand should be verified where its code can do no harm.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,11 +19,15 @@ from release.arguments import Parser
 from release.audit import audit, ranks_that_trained
 from release.contents import Bundle, open_bundle
 from release.form import form
+from release.forward import forward, losses, scores
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
 from release.openness.render import is_fresh
 from release.rates import rates
+from release.sandbox import describe
 from release.signing.attestations import is_there, signature
-from release.verdict import Finding, InconclusiveError, UnsupportedError, Verdict, conclude
+from release.thin import fill, missing_for
+from release.verdict import ByReferenceError, Finding, InconclusiveError, UnsupportedError, Verdict, conclude
+from release.witness import told_of_run, witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,17 @@ class Check:
     cannot_catch: str
 
 
+INTEGRITY = Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made")
+CODE = Check("code", "V2", checks.code, "code that says it ran and did not")
 CHECKS = (
-    Check("integrity", "V1", checks.integrity, "a bundle that was false when it was made"),
+    INTEGRITY,
     Check("signature", "V1", signature, "a dishonest signer; whose key it is; when it was signed"),
     Check("form", "V0", form, "false content"),
     Check("report", "V0", is_fresh, "false statements of sources, and of the author"),
-    Check("alive", "V2", alive, "scores that were invented; a model that loads and says nothing of use"),
-    Check("code", "V3", checks.code, "code that says it ran and did not"),
+    Check("alive", "V2", alive, "what happens when the weights are run"),
+    CODE,
+    Check("forward", "V2", forward, "scores that were invented; a model that says nothing of use"),
+    Check("scores", "V2", scores, "windows and samples that were not drawn; training on the test texts"),
     Check("chain", "V3", checks.chain, "artifacts that were invented together"),
     Check("ledger", "V3", checks.ledger, "numbers that were invented and chained anew"),
     Check("data", "V3", checks.data, "shards that were not made from the sources; text that was not trained on"),
@@ -53,10 +62,16 @@ CHECKS = (
         "sources that are not what their papers say; documents that should not be in them",
     ),
     Check("checkpoints", "V3", checks.checkpoints, "states that training does not lead to"),
+    Check("losses", "V3", losses, "optimizer states that training does not lead to; steps between the checkpoints"),
     Check("weights", "V3", checks.weights, "how the last checkpoint came about"),
     Check("lineage", "V3", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
+    Check("witness", "V3", witness, "journals that were written to fit; nobody vouches for the witness"),
     Check("audit", "V4", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
+# What a check says besides of placement and the clock, which is no part of its verdict.
+ASIDES = {audit: ranks_that_trained, witness: told_of_run}
+# What reading a bundle that may hold anything can raise.
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 # The levels that verify reaches; the others have verbs of their own.
 VERIFIABLE = tuple(sorted({check.level for check in CHECKS}))
 ELSEWHERE = {"V5": "python -m release reproduce", "V6": "python -m release attest"}
@@ -66,7 +81,7 @@ def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
     parser = Parser(
         "python -m release verify BUNDLE [--level LEVEL] [--root HEX] [--key PUB] [--verifier PUB] [--nonce TEXT] "
-        "[--segments N] [--ends] [--parent FOLDER]"
+        "[--segments N] [--ranks N] [--all] [--parent FOLDER] [--mirror SOURCE]"
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL)
@@ -76,23 +91,38 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--nonce", default="")
     parser.add_argument("--segments", type=int, default=1)
     parser.add_argument("--parent", type=Path, default=Path())
-    parser.add_argument("--ends", action="store_true")
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--mirror", action="append", default=[])
     given = parser.parse_args(arguments)
-    if given.segments < 1:
-        raise ConfigError(f"--segments is {given.segments}; give at least 1")
+    for name, count in {"segments": given.segments, "ranks": given.ranks}.items():
+        if count < 1:
+            raise ConfigError(f"--{name} is {count}; give at least 1")
     if given.level in ELSEWHERE:
         raise ConfigError(f"{given.level} is a verb of its own: {ELSEWHERE[given.level]} BUNDLE")
-    bundle = open_bundle(given.bundle)
+    with tempfile.TemporaryDirectory(prefix="wholegrain-filled-") as scratch:
+        bundle = open_bundle(given.bundle)
+        if given.mirror:
+            whole = Path(scratch) / bundle.folder.name
+            fill(bundle, whole, mirrors=given.mirror)
+            bundle = open_bundle(whole)
+        findings = _say_all(bundle, given)
+    sys.stdout.write(f"{reached(given.level)}{describe()}\n")
+    conclude(findings, subject=str(given.bundle))
+
+
+def _say_all(bundle: Bundle, given: argparse.Namespace) -> list[Finding]:
+    """Run the checks that were asked for, and say each finding as soon as it is there."""
     bundle.expected_root, bundle.nonce, bundle.segments = given.root, given.nonce, given.segments
     bundle.parent = given.parent.resolve() if given.parent != Path() else Path()
-    bundle.key, bundle.verifiers, bundle.is_with_ends = given.key, given.verifier, given.ends
+    bundle.key, bundle.verifiers = given.key, given.verifier
+    bundle.ranks, bundle.is_everything = given.ranks, given.all
     findings = []
     for finding in verify(bundle, level=given.level):
         sys.stdout.write(f"{finding}\n")
         sys.stdout.flush()
         findings.append(finding)
-    sys.stdout.write(reached(given.level))
-    conclude(findings, subject=str(given.bundle))
+    return findings
 
 
 def verify(bundle: Bundle, *, level: str = DEFAULT_LEVEL) -> Iterator[Finding]:
@@ -120,15 +150,21 @@ def judge(check: Check, bundle: Bundle) -> Finding:
     """Run one check. A bundle may hold anything, so what cannot be read is a FAIL too, never a traceback."""
     aside = ""
     try:
+        lacking = missing_for(bundle, check.name)
+        if lacking:
+            raise ByReferenceError(lacking)
         verdict, detail = Verdict.PASS, check.run(bundle)
-        aside = ranks_that_trained(bundle) if check.run is audit else ""
+        if check.run in ASIDES:
+            aside = ASIDES[check.run](bundle)
+    except ByReferenceError as error:
+        verdict, detail = Verdict.REFERENCE, str(error)
     except UnsupportedError as error:
         verdict, detail = Verdict.UNSUPPORTED, str(error)
     except InconclusiveError as error:
         verdict, detail = Verdict.INCONCLUSIVE, str(error)
     except (DataError, OSError) as error:
         verdict, detail = Verdict.FAIL, str(error)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         verdict, detail = Verdict.FAIL, f"the bundle is malformed: {type(error).__name__} {error}"
     detail = detail.replace(f"{bundle.folder}/", "")
     return Finding(check=check.name, verdict=verdict, detail=detail, aside=aside, cannot_catch=check.cannot_catch)

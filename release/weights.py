@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import DataError
 from core.hashing import sha256_hex
-from core.merkle import chunk_root, named_root
+from core.merkle import CHUNK_BYTES, chunk_root, leaf_hash, named_root
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
@@ -52,6 +52,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is missing or no safetensors file: {error}; get it again") from error
 
 
+def count_parameters(paths: Iterable[Path]) -> int:
+    """Elements of all tensors of some files, from their headers. Raises DataError if one is no such file."""
+    return sum(math.prod(tensor.shape) for path in paths for tensor in read_tensors(path).values())
+
+
 def contents(path: Path) -> Counter[tuple[str, str]]:
     """How often each content (dtype, SHA-256) occurs among a file's tensors, whatever their names."""
     return Counter((tensor.dtype, sha256_hex(tensor.read())) for tensor in read_tensors(path).values())
@@ -61,6 +66,17 @@ def state_root(paths: Iterable[Path]) -> str:
     """The Merkle root over every tensor of some files by name, as a ledger names it (core/merkle.py)."""
     tensors = {name: tensor for path in paths for name, tensor in read_tensors(path).items()}
     return named_root({name: chunk_root(memoryview(tensor.read())) for name, tensor in tensors.items()})
+
+
+def chunk_hashes(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """The hash of every chunk of every tensor of some files, by the tensor's name (core/merkle.py)."""
+    hashes = {}
+    for path in paths:
+        for name, tensor in read_tensors(path).items():
+            content = memoryview(tensor.read())
+            places = range(0, len(content), CHUNK_BYTES)
+            hashes[name] = [leaf_hash(content[at : at + CHUNK_BYTES]).hex() for at in places]
+    return hashes
 
 
 def first_different_tensor(left: Path, right: Path) -> str:

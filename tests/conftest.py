@@ -46,7 +46,7 @@ train:
    beta2: 0.95, eps: 1.0e-8, weight_decay: 0.1, clip_norm: 1.0, save_every_steps: 4, placement: zero1}}
 evaluate: {{seed: 1, seq_len: 32}}
 export: {{license: Apache-2.0}}
-release: {{checkpoint_every_steps: 4}}
+release: {{checkpoint_every_steps: 4, equivalence: {{margin: 0.1, last_steps: 4}}}}
 launch: {{ranks: 2, kill_rank: -1, kill_at_step: 0}}
 """
 

@@ -9,6 +9,9 @@ VERBS = {
         "train.zygote:main", "fork ranks as a node's keeper asks for them (launch supervise starts it)"
     ),
     "replay": Verb("train.replay:main", "do some steps of a run again and write their numbers"),
+    "losses": Verb(
+        "train.losses:main", "compute the loss of checkpoints on the batch that came next, and update nothing"
+    ),
     "scrub": Verb("train.scrub:main", "look for damage in checkpoints beside a run, which starts it itself"),
     "burn": Verb("train.burn:main", "make matrix products over and over and print the hash of what came out"),
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),

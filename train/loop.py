@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from core.artifact import WITNESS, Facts
+from core.energy import Meter, open_meter
 from core.errors import Preempted
 from core.journal import Journal
 from core.kept import kept
@@ -92,6 +93,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     if records:
         records.hold_room(kept_layouts(job.placed))
     view = _open_view(recipe, folder) if world.is_first else None
+    meter = open_meter(is_gpu=world.device == "cuda")
     began = time.perf_counter()
     for done in steps(job, after=start, until=recipe.train.steps):
         if isinstance(done, Return):
@@ -107,7 +109,9 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         if view:
             view.log(done.step, numbers=done.numbers, scores=done.scores)
         _record_scores(journal, done)
-        _record_step(journal, done, began=began, tokens=job.tokens_per_step)
+        if world.is_first:
+            _record_digests(journal, done)
+        _record_step(journal, done, began=began, tokens=job.tokens_per_step, meter=meter)
         began = time.perf_counter()
         leave_beat(done.step)
         if is_stopping and done.step < recipe.train.steps:
@@ -304,7 +308,15 @@ def _record_scores(journal: Journal, done: Done) -> None:
         )
 
 
-def _record_step(journal: Journal, done: Done, *, began: float, tokens: int) -> None:
+def _record_digests(journal: Journal, done: Done) -> None:
+    """What the line's loss and root are made of: an audit that finds another line names the micro-batch by it."""
+    if done.numbers.roots:
+        losses = [loss.hex() for loss in done.numbers.losses]
+        journal.record("step.digested", step=done.step, losses=losses, roots=list(done.numbers.roots))
+
+
+def _record_step(journal: Journal, done: Done, *, began: float, tokens: int, meter: Meter | None) -> None:
+    used = {"energy_j": meter.joules()} if meter else {}
     seconds = time.perf_counter() - began
     journal.record(
         "step.finished",
@@ -315,4 +327,5 @@ def _record_step(journal: Journal, done: Done, *, began: float, tokens: int) -> 
         compute_seconds=done.numbers.compute_seconds,
         tokens_per_s=tokens / seconds,
         memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **used,
     )

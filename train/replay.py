@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from core.cli import recipe_and_overrides
 from core.durable import write_durably
@@ -19,9 +20,15 @@ from train.recipe import Recipe, read_recipe
 from train.run import tell_idle
 from train.starter import take_seat
 
+if TYPE_CHECKING:
+    from train.loop import Done
+
 USAGE = "python -m train replay"
 INIT = "init"
 OPTIONS = ("--pack", "--start", "--until", "--out")
+# Where to write what the lines are made of: losses and gradient roots of micro-batches, and the last state by chunks.
+DETAIL = "--detail"
+MICRO, CHUNKS = "micro.jsonl", "chunks.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +39,11 @@ class Segment:
     checkpoint: Path | None
     until: int
     out: Path
+    detail: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`RECIPE --pack DIR --start CHECKPOINT_DIR|init --until STEP --out FILE [key=value ...]`."""
+    """`RECIPE --pack DIR --start CHECKPOINT_DIR|init --until STEP --out FILE [--detail DIR] [key=value ...]`."""
     rest, segment = parse(arguments)
     recipe = read_recipe(*recipe_and_overrides(rest, USAGE))
     if segment.until > recipe.train.steps:
@@ -50,7 +58,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Segment]:
     rest: list[str] = []
     iterator = iter(arguments)
     for argument in iterator:
-        if argument in OPTIONS:
+        if argument in (*OPTIONS, DETAIL):
             values[argument] = next(iterator, "")
         else:
             rest.append(argument)
@@ -61,7 +69,13 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Segment]:
         raise ConfigError(f"--until {values['--until']!r} is not a step")
     checkpoint = None if values["--start"] == INIT else Path(values["--start"])
     out = Path(values["--out"])
-    return rest, Segment(pack=Path(values["--pack"]), checkpoint=checkpoint, until=int(values["--until"]), out=out)
+    return rest, Segment(
+        pack=Path(values["--pack"]),
+        checkpoint=checkpoint,
+        until=int(values["--until"]),
+        out=out,
+        detail=Path(values[DETAIL]) if values.get(DETAIL) else None,
+    )
 
 
 def replay(recipe: Recipe, segment: Segment) -> None:
@@ -96,15 +110,28 @@ def replay(recipe: Recipe, segment: Segment) -> None:
         last = config.decided_at(segment.until)
         progress = Progress("replay", total=last, unit="steps", done=first)
         lines: list[bytes] = []
+        micro: list[bytes] = []
+        chunks: dict[str, list[str]] = {}
         for done in steps(job, after=first, until=last):
             if isinstance(done, Return):
                 progress.advance(done.to - first - len(lines))
-                del lines[done.to - first :]
+                del lines[done.to - first :], micro[done.to - first :]
                 continue
             state = {"state": saver.root()} if done.is_saved else {}
             lines.append(canonical_json(done.line | state) + b"\n")
+            micro.append(canonical_json(_micro(done)) + b"\n")
+            if segment.detail and done.step == segment.until:
+                chunks = {name: [one.hex() for one in own] for name, own in saver.hashes().items()}
             if world.is_first:
                 progress.advance(note=f"loss {done.numbers.loss:.4f}")
         if world.is_first:
             write_durably(segment.out, b"".join(lines[: segment.until - first]))
+            if segment.detail:
+                write_durably(segment.detail / MICRO, b"".join(micro[: segment.until - first]))
+                write_durably(segment.detail / CHUNKS, canonical_json(chunks))
             sys.stdout.write(f"{segment.out}\n")
+
+
+def _micro(done: "Done") -> dict[str, Any]:
+    numbers = done.numbers
+    return {"step": done.step, "losses": [loss.hex() for loss in numbers.losses], "roots": list(numbers.roots)}

@@ -64,10 +64,14 @@ class Saver:
 
     def root(self) -> str:
         """The state root as the state is now; nothing is written."""
+        return root_of(self.hashes())
+
+    def hashes(self) -> Hashes:
+        """The hash of every chunk of every weight and moment as the state is now."""
         leaves: Leaves = {}
         for stretch in self._snapshots.take():
             leaves |= stretch.leaves()
-        return root_of(self._joined(leaves))
+        return self._joined(leaves)
 
     def begin(self, step: int) -> None:
         """Copy the state and let it be written; waits first for the checkpoint that is under way."""

@@ -66,7 +66,8 @@ class Job:
 class Numbers:
     """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight.
 
-    `is_stopping` says that a rank was asked to stop, and that all do so after this step.
+    `is_stopping` says that a rank was asked to stop, and that all do so after this step. Of a digested step, `losses`
+    and `roots` are those of all micro-batches, of which the ledger holds the mean and the root.
     """
 
     data_step: int
@@ -78,6 +79,8 @@ class Numbers:
     seconds: float
     compute_seconds: float
     is_stopping: bool = False
+    losses: Sequence[float] = ()
+    roots: Sequence[str] = ()
 
 
 def take_step(job: Job, step: int) -> Numbers:
@@ -91,6 +94,7 @@ def take_step(job: Job, step: int) -> Numbers:
     gradients = placed.reduce()
     loss = _mean_loss(job, losses, step)
     norm = _mean_norm(job, gradients, step)
+    is_digested = config.is_digested(step)
     lr = learning_rate(step, config)
     data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
     numbers = Numbers(
@@ -99,10 +103,12 @@ def take_step(job: Job, step: int) -> Numbers:
         lr=lr,
         loss=loss,
         norm=norm,
-        grads=merkle_root([leaf_hash(root) for root in roots]).hex() if config.is_digested(step) else None,
+        grads=merkle_root([leaf_hash(root) for root in roots]).hex() if is_digested else None,
         seconds=0.0,
         compute_seconds=compute_seconds,
         is_stopping=is_stopping,
+        losses=losses if is_digested else (),
+        roots=[root.hex() for root in roots] if is_digested else (),
     )
     if job.tiers:
         job.tiers.log(job, gradients, step=step, numbers=numbers, roots=roots)
@@ -127,6 +133,18 @@ def compute(job: Job, micro_step: MicroStep, *, step: int, is_digested: bool) ->
     lie(loss.followed, step=step, index=micro_step.index)
     root = job.placed.backward(loss.followed, micro_step, is_digested=is_digested)
     return loss.told.detach(), root
+
+
+def forward_loss(job: Job, step: int) -> float:
+    """The loss of a step, whose micro-batches are all of this rank, as `take_step` tells it; nothing is updated."""
+    losses = []
+    for micro_step in job.placed.micro_steps:
+        tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
+        # With a graph, like in training: without one, other kernels may run.
+        loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
+        losses.append(float(loss.told.detach()))
+    job.placed.settle()
+    return _mean_loss(job, losses, step)
 
 
 def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes], bool]:

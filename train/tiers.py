@@ -27,7 +27,7 @@ from train.vital import enter
 
 TIMEOUT_S = 20.0
 # Of a step's numbers: what the clock and the moment decide.
-UNTOLD = ("seconds", "compute_seconds", "is_stopping")
+UNTOLD = ("seconds", "compute_seconds", "is_stopping", "losses", "roots")
 
 
 @dataclass(frozen=True, slots=True)

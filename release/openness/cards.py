@@ -57,6 +57,9 @@ def technical_report(facts: Facts, report: Report) -> str:
 {table(("what", "value"), [*_basics(facts), *_values(facts.model)])}
 ## Training
 {table(("what", "value"), [*_losses(facts), *_values(facts.training)])}
+## Cost
+{table(("what", "value", "unit", "how known", "from"), costs(facts))}
+Hours, memory and energy, as the clock and the machine told them, are in `witness/cost.json`, outside the root.
 {own(facts, "Design choices", "Nobody has said why it was made this way.")}
 ## Data flow
 {table(("stage", "came in", "went out"), facts.flow)}
@@ -70,6 +73,11 @@ def technical_report(facts: Facts, report: Report) -> str:
 ## How open
 {report["verdict"]}
 {own(facts, "Acknowledgements", "", is_needed=False)}"""
+
+
+def costs(facts: Facts) -> list[tuple[object, ...]]:
+    """The rows of cost.json."""
+    return [(row["name"], row["value"], row["unit"], row["how"], row["from"]) for row in facts.cost["values"]]
 
 
 def own(facts: Facts, heading: str, template: str, *, is_needed: bool = True) -> str:
@@ -130,7 +138,7 @@ def _basics(facts: Facts) -> list[tuple[str, object]]:
         ("vocabulary", f"{facts.vocab_size} pieces"),
         ("numbers", facts.dtype),
         ("trained for", f"{facts.steps} steps, {facts.tokens_trained:,} tokens"),
-        ("compute", f"{facts.flops:.3g} FLOP by 6 x parameters x tokens"),
+        ("compute", f"{facts.flops:.3g} FLOP: {facts.flops_by}"),
         ("licence", facts.licence),
         ("made from", ", ".join(parent.name for parent in facts.parents) or "no other model"),
     ]

@@ -110,7 +110,7 @@ def annex_xi(facts: Facts) -> list[Field]:
         _computed("2(c)", "data: type and provenance", _sources(facts.sources), is_known),
         _computed("2(c)", "data: curation", f"dropped: {dropped}{masked}", is_known),
         _text("2(c)", "data: detection of bias", facts, "Bias, risks and limits"),
-        _computed("2(d)", "compute", f"{facts.flops:.3g} FLOP by 6 x parameters x tokens", bool(facts.flops)),
+        _computed("2(d)", "compute", f"{facts.flops:.3g} FLOP: {facts.flops_by}", bool(facts.flops)),
         _declared("2(d)", "hardware and time", facts, "hardware"),
         _declared("2(e)", "energy", facts, "energy_kwh"),
         _computed("-", "code", "the very code, as a git bundle", has_code),

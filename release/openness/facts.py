@@ -3,17 +3,15 @@
 Nothing of the witness is read: what is reported of a bundle follows from what is under its root.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from release.contents import Bundle
+from release.cost import FORMULA, Record, parameters, stated, value
 from release.lineage import LINEAGE, inherited_sources
 from release.openness.components import Found
 from release.openness.words import Words
-from release.weights import read_tensors
 
 WORDS_PATH = "report/words.md"
 
@@ -75,11 +73,17 @@ class Facts:
     parents: Sequence[Parent] = ()
     inherited_sources: Mapping[str, str] = field(default_factory=dict)
     packages: int = 0
+    cost: Record = field(default_factory=lambda: {"values": []})
 
     @property
     def flops(self) -> float:
-        """Operations of the training by the usual estimate: 6 for each parameter and token (Kaplan et al. 2020)."""
-        return 6.0 * self.parameters * self.tokens_trained
+        """Operations of the training: counted, else by the usual estimate (Kaplan et al. 2020)."""
+        return value(self.cost, "flops") or 6.0 * self.parameters * self.tokens_trained
+
+    @property
+    def flops_by(self) -> str:
+        """How the operations are known."""
+        return FORMULA if value(self.cost, "flops") else "6 x parameters x tokens"
 
     @property
     def data_licence(self) -> str:
@@ -92,11 +96,6 @@ class Facts:
         return [source.name for source in self.sources if not source.evidence]
 
 
-def count_parameters(paths: Sequence[Path]) -> int:
-    """Elements of all tensors of some safetensors files, from their headers. Raises DataError if one is none."""
-    return sum(math.prod(tensor.shape) for path in paths for tensor in read_tensors(path).values())
-
-
 def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Facts:
     """What is known of a bundle."""
     corpus, config = bundle.read_json("data/manifest.json"), bundle.read_json("weights/final/config.json")
@@ -107,7 +106,7 @@ def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Fa
         licence=bundle.record["license"],
         found=found,
         words=words,
-        parameters=count_parameters([bundle.folder / "weights/final/model.safetensors"]),
+        parameters=parameters(bundle),
         architecture=", ".join(config.get("architectures", [])),
         context_tokens=trained["model"]["max_seq_len"],
         vocab_size=trained["model"]["vocab_size"],
@@ -129,6 +128,7 @@ def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Fa
         flow=[(stage, str(facts["came_in"]), str(facts["went_out"])) for stage, facts in _told(bundle)],
         parents=_parents(bundle),
         inherited_sources=inherited_sources(bundle.read_json(LINEAGE)),
+        cost=stated(bundle, words),
         packages=(bundle.folder / "env/requirements.lock").read_text(encoding="utf-8").count("--hash="),
     )
 

@@ -33,7 +33,7 @@ def _upstream(facts: Facts) -> dict[str, str]:
         "personal data in the data": words.get("personal_data", ""),
         "external access to the data": "shards and order are in the release" if sources else "",
         "replicability of the data": "python -m data rebuild makes it again and compares the roots" if sources else "",
-        "compute": f"{facts.flops:.3g} FLOP by 6ND" if facts.flops else "",
+        "compute": f"{facts.flops:.3g} FLOP ({facts.flops_by})" if facts.flops else "",
         "development duration": words.get("hardware", ""),
         "hardware": words.get("hardware", ""),
         "energy": words.get("energy_kwh", ""),

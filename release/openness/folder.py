@@ -13,9 +13,9 @@ import yaml
 
 from core.errors import ConfigError, DataError
 from release.openness.components import BY_KEY, MISSING, Found, Status
-from release.openness.facts import Facts, Parent, Source, count_parameters
+from release.openness.facts import Facts, Parent, Source
 from release.shapes import CONFIG, WEIGHTS, first_strange_shape, read_config, say
-from release.weights import read_tensors
+from release.weights import count_parameters, read_tensors
 
 CARD = "README.md"
 MIN_CARD_WORDS = 100

@@ -1,6 +1,6 @@
 """report/index.html: all of a release on one page, without network or script, also on a phone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -88,6 +88,10 @@ text, one run, nothing smoothed{f"; {MAX_POINTS} of its steps are drawn" if fact
 <h2>Scores</h2>
 {_table(("held-out text", "bits per byte", "unigram", "zstd"), _scores(facts))}
 <p class="dim">Lower is better. Of this release's own held-out texts, so they compare with nothing else.</p>
+<h2>Cost</h2>
+{_table(("what", "value", "how known", "from"), _costs(facts))}
+<p class="dim">Hours, memory and energy, as the clock and the machine told them, are in <code>witness/cost.json</code>,
+outside the root.</p>
 <h2>What is inside</h2>
 {_components(report)}
 <h2>Other reckonings</h2>
@@ -157,7 +161,7 @@ def _numbers(facts: Facts) -> str:
         ("architecture", facts.architecture),
         ("numbers", f"{facts.dtype}, profile {facts.profile}"),
         ("licence", facts.licence),
-        ("compute by 6ND", f"{facts.flops:.2g} FLOP"),
+        ("compute", f"{facts.flops:.2g} FLOP"),
     ]
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in shown)
     return f'<dl class="numbers">{rows}</dl>'
@@ -210,6 +214,17 @@ def _scores(facts: Facts) -> list[tuple[str, ...]]:
         (source, *(f"{said[name]:.3f}" if name in said else "" for name in names))
         for source, said in sorted(facts.scores.items())
     ]
+
+
+def _costs(facts: Facts) -> list[tuple[str, ...]]:
+    return [(row["name"], say_cost(row), row["how"], row["from"]) for row in facts.cost["values"]]
+
+
+def say_cost(row: Mapping[str, Any]) -> str:
+    """A value of cost.json with its unit."""
+    said = row["value"]
+    number = f"{said:,}" if isinstance(said, int) else f"{said:.4g}" if isinstance(said, float) else str(said)
+    return f"{number} {row['unit']}".strip()
 
 
 def _measures(report: Report) -> list[tuple[str, str]]:

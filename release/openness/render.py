@@ -5,15 +5,17 @@ from collections.abc import Mapping
 
 from core.codetree import ROOT
 from core.errors import ConfigError, DataError
+from core.hashing import canonical_json
 from release.code import is_checkout_of, read_tree
 from release.contents import Bundle
+from release.cost import COST, stated
 from release.documents import REPRODUCE, VERIFY, readme
 from release.lineage import LINEAGE
 from release.openness.cards import framework_file, model_card, technical_report
 from release.openness.facts import WORDS_PATH
 from release.openness.page import page
 from release.openness.report import Report, compose, to_markdown
-from release.openness.verb import facts_of
+from release.openness.verb import facts_of, words_of
 from release.stage import first_value
 from release.verdict import InconclusiveError
 
@@ -38,12 +40,13 @@ def render(bundle: Bundle) -> dict[str, bytes]:
 
 
 def scripts(bundle: Bundle) -> dict[str, bytes]:
-    """The files at the top of a bundle that people read or start."""
+    """The made files at the top of a bundle: what people read or start, and what it cost."""
     facts = {stage: artifact["facts"] for stage, artifact in bundle.artifacts.items()}
     index = bundle.read_list("data/sources.json")
     licences = {source["name"]: source["license"] for source in index}
     page = readme(bundle.record, facts=facts, sources=licences, lineage=bundle.read_json(LINEAGE))
-    return {"README.md": page.encode(), "verify.sh": VERIFY.encode(), "reproduce.sh": REPRODUCE.encode()}
+    cost = canonical_json(stated(bundle, words_of(bundle))) + b"\n"
+    return {COST: cost, "README.md": page.encode(), "verify.sh": VERIFY.encode(), "reproduce.sh": REPRODUCE.encode()}
 
 
 def is_fresh(bundle: Bundle) -> str:
@@ -61,7 +64,7 @@ def is_fresh(bundle: Bundle) -> str:
 def is_same(bundle: Bundle) -> str:
     """Every byte of report, README and scripts is what this code makes. Raises DataError naming the first file."""
     _compare_bytes(bundle, _make_again(bundle) | scripts(bundle))
-    return f"{FOLDER}/, README.md and the scripts follow from the rest, byte for byte"
+    return f"{FOLDER}/, {COST}, README.md and the scripts follow from the rest, byte for byte"
 
 
 def is_graded_alike(bundle: Bundle) -> str:

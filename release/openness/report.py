@@ -81,7 +81,10 @@ def cannot(facts: Facts) -> list[str]:
         (not (there["training_code"] and there["datasets"]), "train it again: code or data are not there, or not open"),
         (not there["evaluation_data"], "score it again on the same texts"),
         (not there["intermediate"], "go back to an earlier state of the training"),
-        (not facts.found["cost"].is_there, "say what it cost in energy: nothing was measured under the root"),
+        (
+            not facts.words.declared.get("energy_kwh"),
+            "say from the release itself what it cost in energy: nobody declared it",
+        ),
     ]
     return [said for holds, said in lines if holds]
 

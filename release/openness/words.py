@@ -33,6 +33,9 @@ DECLARED = {
     "energy_kwh": "energy used by all training, with its source",
     "hardware": "devices that trained, and how long",
     "cost": "money spent",
+    "device_watts": "power of one device (a core, a GPU) in watts, with its source",
+    "peak_flops": "peak of one device in operations a second, with its source",
+    "price_per_device_hour": "price of one device for an hour, with its currency",
     "changes": "what changed since the version before",
 }
 CLAIM = re.compile(r"open[\s-]+source", re.IGNORECASE)

@@ -195,7 +195,8 @@ def _bring(sources: Sequence[Source], part: Part, aside: Path, *, coming: Path, 
         target.parent.mkdir(parents=True, exist_ok=True)
         coming.replace(target)
         return
-    raise next((fault for fault in faults if isinstance(fault, RetryError)), faults[0])
+    # A fault that may pass is told first, then what a source has otherwise; that one has not got it says least.
+    raise min(faults, key=lambda fault: (not isinstance(fault, RetryError), isinstance(fault, GoneError)))
 
 
 def _receive(source: Source, part: Part, coming: Path, progress: Progress) -> None:
