@@ -199,6 +199,9 @@ class Keeper:
             own = {FOLDER: str(self._brood.folder), KEEPER_PID: str(os.getpid())}
             ranks.append({**one, "environment": {**one["environment"], **own}, "heart": str(rank.heart)})
         self._oom_kills = oom_kills()
+        if 0 in self._brood.ranks:
+            # Its first rank takes the port; another one is told of by the zygote.
+            self._port = 0
         self._ask_zygote({"do": "start", "generation": generation, "ranks": ranks})
 
     def _forget(self) -> None:
