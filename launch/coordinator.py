@@ -20,6 +20,7 @@ from launch import evidence
 from launch.audits import Audits
 from launch.decide import (
     DONE_CODE,
+    RETRY_CODE,
     STOP_CODE,
     Action,
     Failure,
@@ -57,7 +58,7 @@ class Coordinator:
         self._failures: list[Failure] = []
         self._stacks: dict[int, str] = {}
         self._failed_at = self._status_at = 0.0
-        self._began = time.monotonic()
+        self._began = self._waits_since = time.monotonic()
         self._not_before = 0.0
         self._is_moved = False
         self._stop_at = 0.0
@@ -110,6 +111,7 @@ class Coordinator:
     def halt(self, why: str) -> None:
         """End all ranks now."""
         self.history.record("halted", why=why)
+        self._waits_since = time.monotonic()
         for node in self.members.nodes.values():
             node.tell({"do": "kill", "generation": self.history.generation})
             node.statuses = {}
@@ -292,14 +294,15 @@ class Coordinator:
             self.halt(f"node {self.idle[0]} has come back")
 
     def _begin_if_possible(self) -> None:
-        ready, waited = self.ready, time.monotonic() - self._began
+        ready, waited = self.ready, time.monotonic() - self._waits_since
         is_late = waited > self.place.join_s
         is_first = not self.history.seated
         if time.monotonic() < self._not_before or self._stop_at:
             return
-        if not ready:
+        if len(ready) < self.place.min_nodes:
             if is_late:
-                self.end(75, f"no node has become ready in {self.place.join_s:g} s; run the same command again")
+                found = f"{len(ready)} nodes are ready after {self.place.join_s:g} s (launch.join_s)"
+                self.end(RETRY_CODE, f"{found}, launch.min_nodes is {self.place.min_nodes}; run the same command again")
             return
         if len(ready) >= self.place.nodes or is_late or not is_first:
             self._begin(seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved))

@@ -23,6 +23,7 @@ class Place:
     nodes: int
     ranks_per_node: int
     spares: int
+    min_nodes: int
     watchdog_floor_s: float
     watchdog_factor: float
     start_s: float

@@ -20,7 +20,7 @@ from types import FrameType
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load, resolve
-from core.errors import ConfigError, RetryError
+from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
 from launch.check import absolute
 from launch.config import LaunchConfig
@@ -63,8 +63,6 @@ def main(arguments: list[str]) -> None:
     recipe = absolute(recipe)
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "launch", LaunchConfig, overrides)
-    if not config.nodes:
-        raise ConfigError("launch.nodes is 0; say how many nodes train, as in launch.nodes=2 launch.ranks_per_node=2")
     out = run.out_folder.resolve()
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
@@ -98,6 +96,7 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
         nodes=config.nodes,
         ranks_per_node=config.ranks_per_node,
         spares=config.spares,
+        min_nodes=config.min_nodes,
         watchdog_floor_s=config.watchdog_floor_s,
         watchdog_factor=config.watchdog_factor,
         start_s=config.start_s,

@@ -18,8 +18,8 @@ def render(job: Job) -> str:
     config, cluster, slurm = job.config, job.config.cluster, job.config.cluster.slurm
     asked = {
         "job-name": job.name,
-        "nodes": cluster.nodes + cluster.spare_nodes,
-        "ntasks-per-node": cluster.ranks_per_node,
+        "nodes": config.nodes + config.spares,
+        "ntasks-per-node": config.ranks_per_node,
         "cpus-per-task": slurm.cpus_per_rank,
         "gpus-per-node": slurm.gpus_per_node,
         "partition": slurm.partition,
@@ -39,9 +39,9 @@ def render(job: Job) -> str:
         "python": cluster.python,
         "arguments": job.arguments,
         "out": job.out,
-        "nodes": cluster.nodes,
-        "min_nodes": cluster.min_nodes,
-        "ranks_per_node": cluster.ranks_per_node,
+        "nodes": config.nodes,
+        "min_nodes": config.min_nodes,
+        "ranks_per_node": config.ranks_per_node,
         "task_options": [f"--cpus-per-task={slurm.cpus_per_rank}"] if slurm.cpus_per_rank else [],
         "fatal_codes": "|".join(map(str, FATAL_CODES)),
         "probe_s": slurm.probe_s,

@@ -43,7 +43,7 @@ def submitted(tiny: Tiny, out: Path, cluster: Mapping[str, str], *overrides: str
     """Hand in the job of a recipe on two nodes with a spare; returns Slurm's number of it."""
     python = ROOT / ".venv" / "bin" / "python"
     job = [
-        *("launch.target=slurm", "launch.cluster.nodes=2", "launch.cluster.spare_nodes=1", "launch.start_s=60"),
+        *("launch.target=slurm", "launch.nodes=2", "launch.spares=1", "launch.start_s=60"),
         *(
             f"launch.cluster.workdir={ROOT}",
             f"launch.cluster.python={python}",
@@ -110,7 +110,7 @@ def test_what_would_fail_again_ends_the_job_with_the_rank_s_code(
 def test_the_preflight_looks_at_the_nodes_of_an_allocation(
     tiny: Tiny, tmp_path: Path, cluster: Mapping[str, str]
 ) -> None:
-    recipe, *rest = tiny.arguments(tmp_path / "out", "launch.cluster.nodes=2", "launch.preflight.burn_rounds=2")
+    recipe, *rest = tiny.arguments(tmp_path / "out", "launch.nodes=2", "launch.preflight.burn_rounds=2")
     quick = ["launch.preflight.min_disk_mb_per_s=0.001", "launch.preflight.max_fsync_ms=60000"]
     command = [*(sys.executable, "-m", "launch", "preflight", recipe, *rest, *quick), "--json"]
     said = tmp_path / "said.json"
@@ -128,7 +128,7 @@ def test_a_job_goes_on_from_the_queue_and_the_result_is_the_same(
     tiny: Tiny, tmp_path: Path, cluster: Mapping[str, str], how: str
 ) -> None:
     out = tmp_path / "out"
-    job = submitted(tiny, out, cluster, *STEPS, "launch.cluster.spare_nodes=0")
+    job = submitted(tiny, out, cluster, *STEPS, "launch.spares=0")
     wait_until(lambda: any(beat["step"] >= 6 for beat in beats_of(out, 1)), "step 6 is done", deadline_s=DEADLINE_S)
     if how == "warned":
         subprocess.run(["scancel", "--batch", "--signal=USR1", job], env=dict(cluster), check=True)
