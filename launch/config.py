@@ -6,6 +6,7 @@ from enum import Enum
 from core.config import placement
 from core.errors import ConfigError
 from core.faults import read_fault
+from launch.address import split
 from launch.preflightconfig import PreflightConfig
 from launch.renderers.config import ClusterConfig, Target
 
@@ -55,6 +56,9 @@ class LaunchConfig:
     spares: int = placement(0)
     # With fewer nodes nobody trains: a job is queued again, keepers wait for more.
     min_nodes: int = placement(1)
+    # Where the coordinator listens for keepers of other machines (`launch join`), as HOST or HOST:PORT; without it the
+    # nodes are emulated on this machine.
+    address: str = placement("")
     # A rank is taken for hung when a phase of a step lasts longer than both this and so many times its 99th percentile.
     watchdog_floor_s: float = placement(60.0)
     watchdog_factor: float = placement(10.0)
@@ -128,6 +132,8 @@ class LaunchConfig:
             raise ConfigError(f"launch.audit_rate is {self.audit_rate}; give a share from 0 to 1")
         if self.audit_rate and not self.base_every_steps:
             raise ConfigError("launch.audit_rate needs states to audit from; give launch.base_every_steps")
+        if self.address:
+            split(self.address)
         for text in self.faults:
             read_fault(text)
 

@@ -78,9 +78,12 @@ class Coordinator:
             self.audits.go_on()
             self._stop_if_late()
             self._show()
-        for node in self.members.nodes.values():
-            node.tell({"do": "end"})
         code, message = self._ended
+        end = {"do": "end", "code": code, "message": message}
+        # For keepers that do not hear it now.
+        write_durably(self.place.coordinator_file, json.dumps(end).encode())
+        for node in self.members.nodes.values():
+            node.tell(end)
         self.history.record("ended", code=code, message=message)
         self._show(is_now=True)
         if code != DONE_CODE:
