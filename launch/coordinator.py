@@ -283,6 +283,10 @@ class Coordinator:
         missing = [name for name in self.history.seated if name not in nodes]
         if missing:
             if time.monotonic() - self._began > self.place.node_timeout_s:
+                if len(missing) == len(self.history.seated):
+                    # Nobody has outlived the coordinator before, such as when a job was queued again.
+                    self.history.record("started")
+                    return
                 self._note(
                     Failure(kind=Kind.LOST, node=missing[0], rank=-1, step=self.step(), word="it has not come back")
                 )

@@ -57,9 +57,7 @@ class Place:
         """Write it down; returns where."""
         path = self.folder / PLACE
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        path.touch(mode=0o600)
-        write_durably(path, json.dumps(values).encode())
-        path.chmod(0o600)
+        write_durably(path, json.dumps(values).encode(), is_private=True)
         return path
 
     @classmethod

@@ -31,7 +31,7 @@ def deepspeed(job: Job) -> str:
         "start_s": round(config.start_s),
         "stall_s": round(config.stall_s),
     }
-    return script(_header(job), variables=variables, bodies=["deepspeed.sh", "loop.sh"])
+    return script(_header(job), variables=variables, bodies=["words.sh", "deepspeed.sh", "loop.sh"])
 
 
 def _header(job: Job) -> str:
