@@ -24,6 +24,7 @@ class Kept:
     void_after   steps after this one were computed wrongly and are to be forgotten; -1: none
     is_awaited   the ranks wait for a word of the coordinator before they publish
     faults       faults to be injected (core/faults.py)
+    fault_box    where a drill lays more of them meanwhile (core/faultbox.py); empty: nowhere
     """
 
     generation: int
@@ -37,6 +38,7 @@ class Kept:
     void_after: int = -1
     is_awaited: bool = False
     faults: tuple[str, ...] = ()
+    fault_box: str = ""
 
     @property
     def host(self) -> str:

@@ -249,6 +249,7 @@ class Audits:
             node=name,
             all_shelves=tuple(node.shelf for node in run.members.nodes.values()),
             faults=run.place.faults,
+            fault_box=run.place.fault_box,
         )
         plain = {key: value for key, value in values.items() if key != "window"}
         message = {"do": "task", "id": self._number, "verb": verb, "values": plain, "environment": tell(told)}

@@ -7,6 +7,7 @@ from core.config import placement
 from core.errors import ConfigError
 from core.faults import read_fault
 from launch.address import split
+from launch.drills.config import DrillConfig
 from launch.preflightconfig import PreflightConfig
 from launch.renderers.config import ClusterConfig, Target
 
@@ -79,6 +80,11 @@ class LaunchConfig:
     lemon_failures: int = placement(3)
     # Faults to inject (core/faults.py).
     faults: list[str] = placement(list)
+    # A folder in which a drill lays more of them meanwhile (core/faultbox.py).
+    fault_box: str = placement("")
+    # The kernel's log on each node, with {node} for its name, in which keepers read of GPUs (launch/sensors.py).
+    sensor_log: str = placement("")
+    drill: DrillConfig = placement(DrillConfig)
 
     def __post_init__(self) -> None:
         if self.ranks < 1:

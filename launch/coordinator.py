@@ -16,7 +16,7 @@ from typing import Any
 from core.durable import write_durably
 from core.errors import Preempted
 from core.wire import Message
-from launch import evidence
+from launch import evidence, sensors
 from launch.audits import Audits
 from launch.decide import (
     DONE_CODE,
@@ -192,6 +192,8 @@ class Coordinator:
             self.end(message["exit_code"], f"the ranks of node {node.name} cannot be started, its words are above")
         elif say == "task":
             self.audits.take(node, message)
+        elif say == "sensor":
+            sensors.heed(self, node, message)
         elif message.get("generation") == self.history.generation and self.is_running:
             self._hear_of_ranks(node, message)
 
@@ -229,11 +231,16 @@ class Coordinator:
 
     def _lose(self, node: Node, why: str) -> None:
         self.audits.lose(node.name)
-        if self.is_running and node.name in self.history.seated:
-            step = max((beat[0] for beat in node.beats.values()), default=self.step())
-            self._note(Failure(kind=Kind.LOST, node=node.name, rank=-1, step=step, word=why))
-        elif self._ended is None:
+        if not self.note_node(node, Kind.LOST, why) and self._ended is None:
             self.history.record("spare.lost", node=node.name, why=why)
+
+    def note_node(self, node: Node, kind: Kind, why: str) -> bool:
+        """A node as a whole has failed; returns whether it was at work."""
+        is_at_work = self.is_running and node.name in self.history.seated
+        if is_at_work:
+            step = max((beat[0] for beat in node.beats.values()), default=self.step())
+            self._note(Failure(kind=kind, node=node.name, rank=-1, step=step, word=why))
+        return is_at_work
 
     def _judge(self) -> None:
         """Decide about what has failed, and do it."""

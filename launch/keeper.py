@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core import faultbox
 from core.codetree import ROOT
 from core.errors import RetryError
 from core.heart import Pulse, limit_s
@@ -31,6 +32,7 @@ from core.wire import TOKEN, Line, Message, encode
 from launch.address import interface_of
 from launch.keeperconfig import PLACE, Place
 from launch.local import STDERR
+from launch.sensors import Sensors
 from launch.shelf import Shelf, ShelfServer
 
 WATCH_S = 0.02
@@ -84,6 +86,7 @@ class Keeper:
         self._connected = self._heard = time.monotonic()
         self._end_word: tuple[int, str] | None = None
         self._oom_kills = oom_kills()
+        self._sensors = Sensors(Path(place.sensor_log.format(node=name)) if place.sensor_log else None)
         self._zygote = self._start_zygote()
 
     def work(self) -> tuple[int, str]:
@@ -298,6 +301,10 @@ class Keeper:
             self._told = now
             beats = {one.rank: self._beat(one) for one in self._brood.ranks.values()}
             self._tell({"say": "beat", "generation": self._brood.generation, "beats": beats})
+            for said in self._sensors.read():
+                facts = {"code": said.code, "gpu": said.gpu, "line": said.line, "fatal": said.fatal}
+                self._tell({"say": "sensor", **facts})
+            self._suffer()
 
     def _tell_of_hang(self, late: list[Rank], now: float) -> None:
         """Say who stands still; who does not answer is among them, even if others were late first."""
@@ -332,6 +339,15 @@ class Keeper:
         time.sleep(STACK_WAIT_S)
         paths = {one.rank: self._brood.folder / f"rank{one.rank}.stack" for one in self._living()}
         return {rank: path.read_text() if path.exists() else "" for rank, path in paths.items()}
+
+    def _suffer(self) -> None:
+        """What a drill does to a keeper itself."""
+        if self._place.fault_box and self._shelf.headers():
+            box = Path(self._place.fault_box)
+            for number, fault in faultbox.armed(box):
+                is_mine = fault.kind == "rot" and fault.node == self._name
+                if is_mine and faultbox.take(box, number, fault, node=self._name, generation=self._brood.generation):
+                    self._shelf.spoil()
 
     def _beat(self, one: Rank) -> list[Any]:
         if one.pulse is None:

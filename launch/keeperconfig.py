@@ -42,6 +42,8 @@ class Place:
     backoff_s: float
     stop_grace_s: float
     faults: tuple[str, ...]
+    fault_box: str = ""
+    sensor_log: str = ""
 
     @property
     def made_of(self) -> tuple[str, ...]:

@@ -111,6 +111,8 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
         backoff_s=config.backoff_s,
         stop_grace_s=config.stop_grace_s,
         faults=tuple(config.faults),
+        fault_box=config.fault_box,
+        sensor_log=config.sensor_log,
     )
     if not (folder / PLACE).exists():
         return made

@@ -35,6 +35,7 @@ def orders(
             void_after=void_after,
             is_awaited=place.audit_rate > 0,
             faults=place.faults,
+            fault_box=place.fault_box,
         )
         ranks = [
             _rank(
