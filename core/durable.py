@@ -35,9 +35,15 @@ def _sync(path: Path, flags: int) -> None:
         os.close(handle)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step: a reader, or a crash, sees the old content or the new."""
+def write_durably(path: Path, content: bytes, *, is_private: bool = False) -> None:
+    """Replace a file's content in one step: a reader, or a crash, sees the old content or the new.
+
+    What `is_private` was never to be read by others than the file's owner.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if is_private:
+        aside.unlink(missing_ok=True)
+        aside.touch(mode=0o600)
     aside.write_bytes(content)
     sync_file(aside)
     aside.replace(path)

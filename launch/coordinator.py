@@ -21,6 +21,7 @@ from launch import evidence, sensors
 from launch.audits import Audits
 from launch.decide import (
     DONE_CODE,
+    RETRY_CODE,
     STOP_CODE,
     Action,
     Failure,
@@ -33,7 +34,7 @@ from launch.decide import (
     kind_of,
     seat,
 )
-from launch.history import History
+from launch.history import History, written_generation
 from launch.keeperconfig import Place
 from launch.members import Members, Node, State
 from launch.orders import orders
@@ -58,7 +59,7 @@ class Coordinator:
         self._failures: list[Failure] = []
         self._stacks: dict[int, str] = {}
         self._failed_at = self._status_at = 0.0
-        self._began = time.monotonic()
+        self._began = self._waits_since = time.monotonic()
         self._not_before = 0.0
         self._is_moved = False
         self._stop_at = 0.0
@@ -78,9 +79,12 @@ class Coordinator:
             self.audits.go_on()
             self._stop_if_late()
             self._show()
-        for node in self.members.nodes.values():
-            node.tell({"do": "end"})
         code, message = self._ended
+        end = {"do": "end", "code": code, "message": message}
+        # For keepers that do not hear it now.
+        write_durably(self.place.coordinator_file, json.dumps(end).encode())
+        for node in self.members.nodes.values():
+            node.tell(end)
         self.history.record("ended", code=code, message=message)
         self._show(is_now=True)
         if code != DONE_CODE:
@@ -111,6 +115,7 @@ class Coordinator:
     def halt(self, why: str) -> None:
         """End all ranks now."""
         self.history.record("halted", why=why)
+        self._waits_since = time.monotonic()
         for node in self.members.nodes.values():
             node.tell({"do": "kill", "generation": self.history.generation})
             node.statuses = {}
@@ -287,6 +292,10 @@ class Coordinator:
         missing = [name for name in self.history.seated if name not in nodes]
         if missing:
             if time.monotonic() - self._began > self.place.node_timeout_s:
+                if len(missing) == len(self.history.seated):
+                    # Nobody has outlived the coordinator before, such as when a job was queued again.
+                    self.history.record("started")
+                    return
                 self._note(
                     Failure(kind=Kind.LOST, node=missing[0], rank=-1, step=self.step(), word="it has not come back")
                 )
@@ -301,14 +310,15 @@ class Coordinator:
             self.halt(f"node {self.idle[0]} has come back")
 
     def _begin_if_possible(self) -> None:
-        ready, waited = self.ready, time.monotonic() - self._began
+        ready, waited = self.ready, time.monotonic() - self._waits_since
         is_late = waited > self.place.join_s
         is_first = not self.history.seated
         if time.monotonic() < self._not_before or self._stop_at:
             return
-        if not ready:
+        if len(ready) < self.place.min_nodes:
             if is_late:
-                self.end(75, f"no node has become ready in {self.place.join_s:g} s; run the same command again")
+                found = f"{len(ready)} nodes are ready after {self.place.join_s:g} s (launch.join_s)"
+                self.end(RETRY_CODE, f"{found}, launch.min_nodes is {self.place.min_nodes}; run the same command again")
             return
         if len(ready) >= self.place.nodes or is_late or not is_first:
             seated = seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved)
@@ -367,25 +377,12 @@ class Coordinator:
             return
         self._status_at = time.monotonic()
         self._let_in_again()
-        nodes = {
-            name: {
-                "keeper": node.pid,
-                "state": node.state.value,
-                "is_training": self.is_running and name in self.history.seated,
-                "ranks": {rank: {"step": s, "phase": p, "pid": pid} for rank, (s, p, pid) in node.beats.items()},
-            }
-            for name, node in self.members.nodes.items()
-        }
+        seated = self.history.seated if self.is_running else []
+        nodes = {name: node.told(is_training=name in seated) for name, node in self.members.nodes.items()}
         told = {"generation": self.history.generation, "step": self.step(), "nodes": nodes}
         # On a full disk people read an older one.
         with suppress(OSError):
             write_durably(self.place.folder / STATUS, json.dumps(told).encode())
-
-
-def written_generation(out: Path) -> int:
-    """The newest generation that the run's unfinished folder knows of."""
-    found = [int(path.read_text()) for path in out.glob(".train-*.part/witness/generation")]
-    return max(found, default=0)
 
 
 def main(arguments: list[str]) -> None:

@@ -119,3 +119,9 @@ class History:
             self.sound = {window for window in self.sound if window[1] <= line["after"]}
         elif event == "void.gone":
             self.void_after = -1
+
+
+def written_generation(out: Path) -> int:
+    """The newest generation that the run's unfinished folder knows of."""
+    found = [int(path.read_text()) for path in out.glob(".train-*.part/witness/generation")]
+    return max(found, default=0)
