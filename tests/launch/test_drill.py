@@ -23,8 +23,8 @@ from tests.launch.conftest import processes_with
 from tests.train.runs import Tiny, pack_once
 
 DEADLINE_S = 600.0
-SHORT = ("train.steps=60", "train.save_every_steps=10", "launch.ranks_per_node=1", "launch.base_every_steps=4")
-QUICK = ("rank killed", "killed at commit.rename", "node lost", "coordinator killed", "bit in a checkpoint", "error")
+SHORT = ("train.steps=40", "train.save_every_steps=10", "launch.ranks_per_node=1", "launch.base_every_steps=4")
+QUICK = ("rank killed", "killed at commit.rename", "node lost", "coordinator killed")
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ def drill(tiny: Tiny, out: Path, *overrides: str) -> Drilled:
 
 def test_a_drill_ends_with_the_undisturbed_hash_and_can_be_repeated(tiny: Tiny, tmp_path: Path) -> None:
     classes = ",".join(f'"{name}"' for name in QUICK)
-    asked = [f"launch.drill.classes=[{classes}]", "launch.drill.faults=6", "launch.drill.every_s=0.1"]
+    asked = [f"launch.drill.classes=[{classes}]", "launch.drill.faults=4", "launch.drill.every_s=0.1"]
     asked += ["launch.drill.has_ends=false", "launch.audit_rate=0", "launch.drill.seed=3"]
     done = drill(tiny, tmp_path, *asked)
     assert done.exit_code == 0, done.stderr
     faults = [one for made in done.report["rounds"] for one in made["faults"] if one["verdict"] != NOTHING]
-    assert len(faults) >= 6 and {one["verdict"] for one in faults} == {SURVIVED}
+    assert len(faults) >= 4 and {one["verdict"] for one in faults} == {SURVIVED}
     assert {one["name"] for one in faults} <= set(QUICK)
     assert all(one["found_s"] >= 0 and one["time"] for one in faults)
     assert all(made["final"]["digest"] == done.report["undisturbed"] for made in done.report["rounds"])
-    assert "6 injected, 6 survived" in done.stdout
+    assert "4 injected, 4 survived" in done.stdout
     again = drill(tiny, tmp_path, *asked)
     assert (again.exit_code, again.report["rounds"]) == (0, done.report["rounds"])
 
