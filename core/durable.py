@@ -3,8 +3,15 @@
 The order is: write aside, flush and fsync the content, rename, fsync the folder that holds the name.
 """
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from core.errors import RetryError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 # What a killed `write_durably` leaves beside the file.
 HALF_WRITTEN = ".*.part"
@@ -28,9 +35,15 @@ def _sync(path: Path, flags: int) -> None:
         os.close(handle)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step: a reader, or a crash, sees the old content or the new."""
+def write_durably(path: Path, content: bytes, *, is_private: bool = False) -> None:
+    """Replace a file's content in one step: a reader, or a crash, sees the old content or the new.
+
+    What `is_private` was never to be read by others than the file's owner.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if is_private:
+        aside.unlink(missing_ok=True)
+        aside.touch(mode=0o600)
     aside.write_bytes(content)
     sync_file(aside)
     aside.replace(path)
@@ -50,3 +63,17 @@ def commit_folder(aside: Path, final: Path) -> None:
     sync_folder(aside)
     aside.rename(final)
     sync_folder(final.parent)
+
+
+@contextmanager
+def told_full_disks(folder: Path) -> Iterator[None]:
+    """Turn the failure of any write for lack of room into a RetryError of one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise RetryError(
+            f"no room on the disk of {folder} ({error}); free some and start the run again: all that was committed "
+            "is kept"
+        ) from error

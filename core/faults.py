@@ -4,22 +4,35 @@
 
     crash     the rank kills itself with SIGKILL            at rank=R or node=N, before step S
     abort     it ends with SIGABRT
+    segfault  it reads where it may not
     freeze    it stops itself with SIGSTOP
     raise     it raises an error, always the same
-    oom       it raises MemoryError
+    oom       it takes memory until it is given none (RLIMIT_AS)
     sleep     it sleeps for `seconds`, an hour if none are given: a hang, or with few in every step a straggler
+    skew      its clock is `seconds` ahead from then on
     lose      the whole node is killed: its keeper, which everything on it dies with
     flip      one bit of the micro-batches' gradients that the node computes, in a share P of them
+    nan       these gradients are no numbers
+    rot       one bit of what the node's keeper holds
 
-A fault without a generation strikes in every one: that is a bug, or broken hardware. One with it strikes once.
+A fault without a generation strikes in every one: that is a bug, or broken hardware. One with it strikes once. A phase
+is one of the heart's (core/heart.py) or a step of a checkpoint's commit (COMMIT).
 """
 
 from dataclasses import dataclass
 
 from core.errors import ConfigError
 
-KINDS = ("crash", "abort", "freeze", "raise", "oom", "sleep", "lose", "flip")
+OF_GRADIENTS, OF_KEEPERS = ("flip", "nan"), "rot"
+KINDS = (
+    *("crash", "abort", "segfault", "freeze", "raise", "oom", "sleep", "skew", "lose"),
+    *(*OF_GRADIENTS, OF_KEEPERS),
+)
 PLACES = ("rank", "node")
+# In the order in which a checkpoint passes them; all but `write` are the first rank's.
+COMMIT = tuple(
+    f"commit.{name}" for name in ("open", "write", "ledger", "state", "manifest", "rename", "renamed", "remove")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

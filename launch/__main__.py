@@ -7,6 +7,8 @@ VERBS = {
     "supervise": Verb(
         "launch.nodes:main", "train under keepers: several nodes, here or emulated, any of which may die"
     ),
+    "join": Verb("launch.join:main", "be one node of a run that launch supervise coordinates elsewhere"),
+    "drill": Verb("launch.drill:main", "inject faults of every class into runs under keepers; compare hashes"),
     "plan": Verb("launch.plan:main", "say what audits cost, and how soon they catch a node that lies"),
     "coordinate": Verb("launch.coordinator:main", "decide which nodes train (launch supervise starts it)"),
     "keep": Verb("launch.keeper:main", "keep the ranks of one node (launch supervise starts it)"),

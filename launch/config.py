@@ -6,6 +6,8 @@ from enum import Enum
 from core.config import placement
 from core.errors import ConfigError
 from core.faults import read_fault
+from launch.address import split
+from launch.drills.config import DrillConfig
 from launch.preflightconfig import PreflightConfig
 from launch.renderers.config import ClusterConfig, Target
 
@@ -49,10 +51,15 @@ class LaunchConfig:
     # The drill: this rank is killed with SIGKILL once it has finished this step, once per training artifact.
     kill_rank: int = placement(-1)
     kill_at_step: int = placement(0)
-    # Under keepers (`launch supervise`): nodes that train, ranks on each, and nodes that wait in reserve.
-    nodes: int = placement(0)
+    # Jobs and keepers (`launch supervise`): nodes that train, ranks on each, and nodes that wait in reserve.
+    nodes: int = placement(1)
     ranks_per_node: int = placement(1)
     spares: int = placement(0)
+    # With fewer nodes nobody trains: a job is queued again, keepers wait for more.
+    min_nodes: int = placement(1)
+    # Where the coordinator listens for keepers of other machines (`launch join`), as HOST or HOST:PORT; without it the
+    # nodes are emulated on this machine.
+    address: str = placement("")
     # A rank is taken for hung when a phase of a step lasts longer than both this and so many times its 99th percentile.
     watchdog_floor_s: float = placement(60.0)
     watchdog_factor: float = placement(10.0)
@@ -73,6 +80,11 @@ class LaunchConfig:
     lemon_failures: int = placement(3)
     # Faults to inject (core/faults.py).
     faults: list[str] = placement(list)
+    # A folder in which a drill lays more of them meanwhile (core/faultbox.py).
+    fault_box: str = placement("")
+    # The kernel's log on each node, with {node} for its name, in which keepers read of GPUs (launch/sensors.py).
+    sensor_log: str = placement("")
+    drill: DrillConfig = placement(DrillConfig)
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -111,18 +123,23 @@ class LaunchConfig:
 
     def _check_keepers(self) -> None:
         for name, least in (
-            ("nodes", 0),
+            ("nodes", 1),
             ("ranks_per_node", 1),
             ("spares", 0),
+            ("min_nodes", 1),
             ("base_every_steps", 0),
             ("lemon_failures", 0),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"launch.{name} is {getattr(self, name)}; give at least {least}")
+        if self.min_nodes > self.nodes:
+            raise ConfigError(f"launch.min_nodes is {self.min_nodes}, more than the {self.nodes} of launch.nodes")
         if not 0 <= self.audit_rate <= 1:
             raise ConfigError(f"launch.audit_rate is {self.audit_rate}; give a share from 0 to 1")
         if self.audit_rate and not self.base_every_steps:
             raise ConfigError("launch.audit_rate needs states to audit from; give launch.base_every_steps")
+        if self.address:
+            split(self.address)
         for text in self.faults:
             read_fault(text)
 

@@ -9,17 +9,19 @@ does it. Verb `coordinate`, started by `launch supervise` (launch/nodes.py).
 import json
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from core.durable import write_durably
+from core.durable import told_full_disks, write_durably
 from core.errors import Preempted
 from core.wire import Message
-from launch import evidence
+from launch import evidence, sensors
 from launch.audits import Audits
 from launch.decide import (
     DONE_CODE,
+    RETRY_CODE,
     STOP_CODE,
     Action,
     Failure,
@@ -32,7 +34,7 @@ from launch.decide import (
     kind_of,
     seat,
 )
-from launch.history import History
+from launch.history import History, written_generation
 from launch.keeperconfig import Place
 from launch.members import Members, Node, State
 from launch.orders import orders
@@ -57,7 +59,7 @@ class Coordinator:
         self._failures: list[Failure] = []
         self._stacks: dict[int, str] = {}
         self._failed_at = self._status_at = 0.0
-        self._began = time.monotonic()
+        self._began = self._waits_since = time.monotonic()
         self._not_before = 0.0
         self._is_moved = False
         self._stop_at = 0.0
@@ -77,9 +79,12 @@ class Coordinator:
             self.audits.go_on()
             self._stop_if_late()
             self._show()
-        for node in self.members.nodes.values():
-            node.tell({"do": "end"})
         code, message = self._ended
+        end = {"do": "end", "code": code, "message": message}
+        # For keepers that do not hear it now.
+        write_durably(self.place.coordinator_file, json.dumps(end).encode())
+        for node in self.members.nodes.values():
+            node.tell(end)
         self.history.record("ended", code=code, message=message)
         self._show(is_now=True)
         if code != DONE_CODE:
@@ -110,6 +115,7 @@ class Coordinator:
     def halt(self, why: str) -> None:
         """End all ranks now."""
         self.history.record("halted", why=why)
+        self._waits_since = time.monotonic()
         for node in self.members.nodes.values():
             node.tell({"do": "kill", "generation": self.history.generation})
             node.statuses = {}
@@ -159,11 +165,12 @@ class Coordinator:
             if node.statuses:
                 node.tell({"do": "kill", "generation": self.history.generation})
                 node.statuses = {}
-            if node.port:
+            if node.port and node.state is State.STARTING:
                 self._admit(node)
 
     def _admit(self, node: Node) -> None:
-        if node.state is not State.STARTING:
+        # While it is not known who lied, a passport might be held against a lie.
+        if node.state is not State.STARTING or self.audits.is_busy:
             return
         if self.history.generation and self.place.base_every_steps:
             node.state = State.ASKED
@@ -187,6 +194,8 @@ class Coordinator:
             self.end(message["exit_code"], f"the ranks of node {node.name} cannot be started, its words are above")
         elif say == "task":
             self.audits.take(node, message)
+        elif say == "sensor":
+            sensors.heed(self, node, message)
         elif message.get("generation") == self.history.generation and self.is_running:
             self._hear_of_ranks(node, message)
 
@@ -224,11 +233,16 @@ class Coordinator:
 
     def _lose(self, node: Node, why: str) -> None:
         self.audits.lose(node.name)
-        if self.is_running and node.name in self.history.seated:
-            step = max((beat[0] for beat in node.beats.values()), default=self.step())
-            self._note(Failure(kind=Kind.LOST, node=node.name, rank=-1, step=step, word=why))
-        elif self._ended is None:
+        if not self.note_node(node, Kind.LOST, why) and self._ended is None:
             self.history.record("spare.lost", node=node.name, why=why)
+
+    def note_node(self, node: Node, kind: Kind, why: str) -> bool:
+        """A node as a whole has failed; returns whether it was at work."""
+        is_at_work = self.is_running and node.name in self.history.seated
+        if is_at_work:
+            step = max((beat[0] for beat in node.beats.values()), default=self.step())
+            self._note(Failure(kind=kind, node=node.name, rank=-1, step=step, word=why))
+        return is_at_work
 
     def _judge(self) -> None:
         """Decide about what has failed, and do it."""
@@ -278,6 +292,10 @@ class Coordinator:
         missing = [name for name in self.history.seated if name not in nodes]
         if missing:
             if time.monotonic() - self._began > self.place.node_timeout_s:
+                if len(missing) == len(self.history.seated):
+                    # Nobody has outlived the coordinator before, such as when a job was queued again.
+                    self.history.record("started")
+                    return
                 self._note(
                     Failure(kind=Kind.LOST, node=missing[0], rank=-1, step=self.step(), word="it has not come back")
                 )
@@ -292,17 +310,20 @@ class Coordinator:
             self.halt(f"node {self.idle[0]} has come back")
 
     def _begin_if_possible(self) -> None:
-        ready, waited = self.ready, time.monotonic() - self._began
+        ready, waited = self.ready, time.monotonic() - self._waits_since
         is_late = waited > self.place.join_s
         is_first = not self.history.seated
         if time.monotonic() < self._not_before or self._stop_at:
             return
-        if not ready:
+        if len(ready) < self.place.min_nodes:
             if is_late:
-                self.end(75, f"no node has become ready in {self.place.join_s:g} s; run the same command again")
+                found = f"{len(ready)} nodes are ready after {self.place.join_s:g} s (launch.join_s)"
+                self.end(RETRY_CODE, f"{found}, launch.min_nodes is {self.place.min_nodes}; run the same command again")
             return
         if len(ready) >= self.place.nodes or is_late or not is_first:
-            self._begin(seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved))
+            seated = seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved)
+            if self.members.nodes[seated[0]].port:
+                self._begin(seated)
 
     def _begin(self, seated: list[str]) -> None:
         """Start a generation on these nodes."""
@@ -312,12 +333,22 @@ class Coordinator:
         history.record("generation.began", generation=generation, seated=seated, void_after=void_after)
         self._is_moved = False
         spares = [name for name in self.ready if name not in seated]
-        told = orders(seated, nodes=nodes, spares=spares, generation=generation, void_after=void_after, place=place)
+        told = orders(
+            seated,
+            nodes=nodes,
+            spares=spares,
+            generation=generation,
+            void_after=void_after,
+            voids=history.voids,
+            place=place,
+        )
         for name, order in told.items():
             node = nodes[name]
             node.generation, node.beats = generation, {}
             node.statuses = {rank["rank"]: None for rank in order["ranks"]}
             node.tell(order)
+        # The next one meets elsewhere; where, that node will say.
+        nodes[seated[0]].port = 0
         for name in spares:
             nodes[name].tell({"do": "kill", "generation": generation})
 
@@ -333,10 +364,11 @@ class Coordinator:
             self.end(STOP_CODE, "stopped as asked, in the middle of a step; what was committed before is kept")
 
     def _let_in_again(self) -> None:
-        """A node whose quarantine has expired may show its passport."""
+        """A node whose quarantine has expired, or that had to wait, may show its passport."""
         for node in self.members.nodes.values():
-            if node.state is State.REFUSED and node.port and not self.quarantine.reason(node.name):
+            if node.state is State.REFUSED and not self.quarantine.reason(node.name):
                 node.state = State.STARTING
+            if node.port and node.state is State.STARTING:
                 self._admit(node)
 
     def _show(self, *, is_now: bool = False) -> None:
@@ -345,30 +377,20 @@ class Coordinator:
             return
         self._status_at = time.monotonic()
         self._let_in_again()
-        nodes = {
-            name: {
-                "keeper": node.pid,
-                "state": node.state.value,
-                "is_training": self.is_running and name in self.history.seated,
-                "ranks": {rank: {"step": s, "phase": p, "pid": pid} for rank, (s, p, pid) in node.beats.items()},
-            }
-            for name, node in self.members.nodes.items()
-        }
+        seated = self.history.seated if self.is_running else []
+        nodes = {name: node.told(is_training=name in seated) for name, node in self.members.nodes.items()}
         told = {"generation": self.history.generation, "step": self.step(), "nodes": nodes}
-        write_durably(self.place.folder / STATUS, json.dumps(told).encode())
-
-
-def written_generation(out: Path) -> int:
-    """The newest generation that the run's unfinished folder knows of."""
-    found = [int(path.read_text()) for path in out.glob(".train-*.part/witness/generation")]
-    return max(found, default=0)
+        # On a full disk people read an older one.
+        with suppress(OSError):
+            write_durably(self.place.folder / STATUS, json.dumps(told).encode())
 
 
 def main(arguments: list[str]) -> None:
     """Verb `coordinate`: `PLACE.json`, as `launch supervise` starts it."""
     place = Place.read(Path(arguments[0]))
     try:
-        Coordinator(place).work()
+        with told_full_disks(place.folder):
+            Coordinator(place).work()
     except Preempted:
         write_durably(place.out / "PREEMPTED", b"")
         raise

@@ -100,6 +100,7 @@ def error_of(exit_code: int, message: str) -> ProjectError:
 class Kind(Enum):
     """What a failure under keepers was; the earlier in this list, the more it tells of the cause of the others."""
 
+    BROKEN = "its hardware says that it is broken"
     LOST = "its node was lost"
     OOM = "it ran out of memory"
     ERROR = "it ended with an error"

@@ -1,84 +1,193 @@
-"""The drill: one rank is killed on purpose, so that every run shows what it survives.
+"""Verb `drill`: inject faults of every class into runs under keepers, and see whether each ends as if nothing had been.
 
-What happened is kept in the witness of the artifact that was being made, `witness/drill.json`. So a rank is killed
-once per training artifact, however often the run is interrupted, and the closing table can tell of it later.
+First the recipe is trained undisturbed, by one rank without a keeper (or found, if that was done). Then it is trained
+again and again under keepers, with faults that are drawn from `launch.drill.seed`, until enough of them have hit
+something. Every run must end with the artifact of the undisturbed one, to the last byte. Below `<run.out>/drill-<key>`:
+
+    undisturbed/    the run that nothing happened to
+    round-0001/     a run with faults (drills/rounds.py); finished ones are kept when a drill is interrupted
+    end-.../        runs that must end (drills/ends.py)
+    report.json, report.md
 """
 
-import json
 import os
-import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from core.artifact import WITNESS
+from core.cli import recipe_and_overrides
+from core.codetree import ROOT, code_hash
+from core.config import RunConfig, load, resolve
 from core.durable import write_durably
+from core.errors import ConfigError, DeterministicError
+from core.hashing import hash_value
+from launch.check import absolute
 from launch.config import LaunchConfig
-from launch.local import Generation
+from launch.decide import error_of
+from launch.drills import ends, report, rounds
+from launch.drills.classes import CLASSES
+from launch.drills.config import DrillConfig
+from launch.drills.report import Report
+from launch.drills.rounds import Final, Round
+from launch.drills.schedule import schedule
+from launch.pipeline import alone
 
-RECORD = "drill.json"
+# What a recipe's own keepers are too patient for. Overrides of the command line come later and win.
+KEEPERS = (
+    *("launch.nodes=2", "launch.ranks_per_node=2", "launch.spares=1", "launch.base_every_steps=10"),
+    *("launch.watchdog_floor_s=4", "launch.node_timeout_s=2", "launch.start_s=30", "launch.node_return_s=0.5"),
+    # Every node of a drill fails often, and is wanted back.
+    *("launch.lemon_failures=0", "launch.quarantine_s=3", "launch.max_restarts_without_progress=5"),
+    *("launch.backoff_s=0.5", "launch.stop_grace_s=20", "launch.audit_rate=0.25"),
+)
+DISK_CLASS = "disk full"
+DISK_RUNS, DISK_MORE_BYTES = 4, 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survived:
-    """What a drill has shown; `resumed_from` and `seconds` are None until a rank has made the next step."""
+class Drill:
+    """What is drilled."""
 
-    rank: int
-    killed_at_step: int
-    time: float
-    resumed_from: int | None = None
-    seconds: float | None = None
+    recipe: str
+    overrides: Sequence[str]
+    folder: Path
+    inputs: Path
+    config: DrillConfig
+    steps: int
 
-    def __str__(self) -> str:
-        killed = f"rank {self.rank} killed by SIGKILL at step {self.killed_at_step}"
-        if self.seconds is None:
-            return f"{killed}, nothing trained since"
-        return f"{killed}, went on from step {self.resumed_from}, {self.seconds:.1f} s to the next step"
+    def trained(self, out: Path) -> list[str]:
+        """The arguments of a training into a folder."""
+        return [self.recipe, *self.overrides, f"run.out={out}", f"run.inputs={self.inputs}"]
 
-
-def strike(generation: Generation, config: LaunchConfig) -> Survived | None:
-    """Kill the rank that the configuration names if its hour has come; returns what was done."""
-    beat = generation.beats().get(config.kill_rank)
-    work = generation.work()
-    if not config.is_drill or beat is None or work is None or beat["step"] < config.kill_at_step:
-        return None
-    struck = Survived(rank=config.kill_rank, killed_at_step=beat["step"], time=time.time())
-    # The record comes first: a launcher that is killed in between must not kill a rank a second time.
-    if read(work) or not _write(work, struck):
-        return None
-    os.kill(beat["pid"], signal.SIGKILL)
-    return struck
+    def kept(self, folder: Path) -> list[str]:
+        """The arguments of a run under keepers in a round's folder."""
+        places = [f"run.out={folder / 'run'}", f"run.inputs={self.inputs}"]
+        seams = [f"launch.fault_box='{folder / 'box'}'", f"launch.sensor_log='{folder / 'sensors'}/{{node}}.log'"]
+        return [self.recipe, *KEEPERS, *self.overrides, *places, *(seams if (folder / "box").exists() else [])]
 
 
-def complete(folder: Path, beats: Iterable[Mapping[str, Any]]) -> Survived | None:
-    """Complete the record in `folder` once a later generation has made a step; returns it the first time."""
-    struck = read(folder)
-    if struck is None or struck.seconds is not None:
-        return None
-    later = [(beat["first_time"], beat["first_step"]) for beat in beats if beat["first_time"] > struck.time]
-    if not later:
-        return None
-    first_time, first_step = min(later)
-    survived = replace(struck, resumed_from=first_step - 1, seconds=first_time - struck.time)
-    return survived if _write(folder, survived) else None
+def main(arguments: list[str]) -> None:
+    """Drill, and say what came of it. Raises DeterministicError if anything is not as it should be."""
+    recipe, overrides = recipe_and_overrides(arguments, "python -m launch drill")
+    recipe = absolute(recipe)
+    run = load(recipe, "run", RunConfig, overrides)
+    config = load(recipe, "launch", LaunchConfig, overrides).drill
+    unknown = [name for name in config.classes if name not in CLASSES]
+    if unknown:
+        raise ConfigError(f"launch.drill.classes has {unknown[0]!r}, which is none of {', '.join(CLASSES)}")
+    plain = resolve(recipe, overrides)
+    folder = run.out_folder.resolve() / f"drill-{_key(plain, config)}"
+    drill = Drill(
+        recipe=recipe,
+        overrides=overrides,
+        folder=folder,
+        inputs=run.inputs_folder.resolve(),
+        config=config,
+        steps=plain["train"]["steps"],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        made = play(drill)
+    write_durably(folder / "report.json", report.as_json(made).encode())
+    write_durably(folder / "report.md", report.as_markdown(made).encode())
+    sys.stdout.write(f"{report.as_table(made)}\n{folder}\n")
+    sys.stdout.flush()
+    if made.wrong:
+        raise DeterministicError(f"the drill found {len(made.wrong)} things that are not as they should be, above")
 
 
-def read(folder: Path) -> Survived | None:
-    """The drill's record in an artifact, or in what is to become one; None if there was no drill."""
-    path = folder / WITNESS / RECORD
-    if not path.exists():
-        return None
-    facts: dict[str, Any] = json.loads(path.read_bytes())
-    return Survived(**facts)
+def play(drill: Drill) -> Report:
+    """All of it."""
+    began, load_before = time.time(), os.getloadavg()[0]
+    wanted = undisturbed(drill)
+    has_mounts = rounds.open_mounts()
+    names = drill.config.classes or list(CLASSES)
+    left_out = {}
+    if DISK_CLASS in names and not has_mounts:
+        names = [name for name in names if name != DISK_CLASS]
+        left_out[DISK_CLASS] = "this user may not mount a small disk"
+    made = _rounds(drill, names, wanted=wanted, disk_bytes=_disk_bytes(drill) if has_mounts else 0)
+    ended = []
+    for number, name in enumerate(ends.CASES if drill.config.has_ends else (), start=1):
+        end = ends.play(drill.folder / f"end-{number}", name, arguments=drill.kept, inputs=drill.inputs)
+        sys.stderr.write(f"{name}: {end.exit_code}, {end.why or 'as it should'}\n")
+        ended.append(end)
+    return Report(
+        seed=drill.config.seed,
+        commit=_commit(),
+        load=(load_before, os.getloadavg()[0]),
+        seconds=time.time() - began,
+        undisturbed=wanted.digest,
+        rounds=made,
+        ends=ended,
+        left_out=left_out,
+    )
 
 
-def _write(folder: Path, survived: Survived) -> bool:
-    """Write the record; returns False if the folder has just got its final name, or never existed."""
-    try:
-        (folder / WITNESS).mkdir(exist_ok=True)
-        write_durably(folder / WITNESS / RECORD, json.dumps(asdict(survived)).encode())
-    except FileNotFoundError:
-        return False
-    return True
+def undisturbed(drill: Drill) -> Final:
+    """The run that nothing happens to; found if it is there. Raises its error if it fails."""
+    out = drill.folder / "undisturbed"
+    command = [sys.executable, "-m", "train", "run", *drill.trained(out)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise error_of(done.returncode, "the undisturbed run failed; why is said above")
+    return Final.of(out)
+
+
+def _rounds(drill: Drill, names: Sequence[str], *, wanted: Final, disk_bytes: int) -> list[Round]:
+    """Rounds until enough faults were injected; finished ones are found."""
+    config, began = drill.config, time.time()
+    made: list[Round] = []
+
+    def injected() -> int:
+        return sum(one.is_injected for done in made for one in done.faults)
+
+    def is_enough(more: int) -> bool:
+        return injected() + more >= config.faults and time.time() - began >= config.seconds
+
+    while not made or not is_enough(0):
+        number = len(made) + 1
+        folder = drill.folder / f"round-{number:04d}"
+        if (folder / rounds.RECORD).exists():
+            made.append(Round.read(folder / rounds.RECORD))
+            continue
+        after = sum(done.drawn for done in made)
+        plans = schedule(names, seed=config.seed, every_s=config.every_s, hasty_share=config.hasty_share, after=after)
+        done = rounds.play(
+            folder,
+            number,
+            arguments=drill.kept,
+            plans=plans,
+            is_enough=is_enough,
+            config=config,
+            steps=drill.steps,
+            disk_bytes=disk_bytes,
+            wanted=wanted,
+        )
+        made.append(done)
+        sys.stderr.write(f"round {number}: {done.why or 'equal'}; {injected()} of {config.faults} faults\n")
+        if not done.drawn and not is_enough(0):
+            raise DeterministicError(f"round {number} was over before a fault could be injected; give it more steps")
+    return made
+
+
+def _disk_bytes(drill: Drill) -> int:
+    """A disk with room for the run and what is moved aside, and not for much more."""
+    files = (path for path in (drill.folder / "undisturbed").rglob("*") if path.is_file())
+    return DISK_RUNS * sum(path.stat().st_size for path in files) + DISK_MORE_BYTES
+
+
+def _key(plain: dict[str, object], config: DrillConfig) -> str:
+    """Of all that decides what is drilled, but for how much: a drill can be made longer."""
+    launch = {**plain["launch"], "drill": {"seed": config.seed, "classes": config.classes, "every": config.every_s}}  # type: ignore[dict-item]
+    return hash_value({"recipe": {**plain, "launch": launch}, "code": [code_hash("train"), code_hash("launch")]})[:12]
+
+
+def _commit() -> str:
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or "no commit"

@@ -17,19 +17,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core import faultbox
 from core.codetree import ROOT
 from core.errors import RetryError
 from core.heart import Pulse, limit_s
 from core.kept import VARIABLE
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent, read_notes, release
 from core.wire import TOKEN, Line, Message, encode
-from launch.keeperconfig import Place
+from launch.address import interface_of
+from launch.keeperconfig import PLACE, Place
 from launch.local import STDERR
+from launch.oomkills import oom_kills
+from launch.sensors import Sensors
 from launch.shelf import Shelf, ShelfServer
 
 WATCH_S = 0.02
@@ -37,6 +41,9 @@ TELL_S = 0.2
 RECONNECT_S = 0.05
 READ_BYTES = 1 << 16
 STACK_WAIT_S = 0.1
+CONNECT_S = 1.0
+# What gloo talks on; by itself it takes what the host's name stands for, often an address that others do not reach.
+GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
 KEEPER_PID = "WHOLEGRAIN_KEEPER"
 DONE = 0
 
@@ -76,20 +83,27 @@ class Keeper:
         self._coordinator: socket.socket | None = None
         self._lines, self._zygote_lines = Line(), Line()
         self._brood, self._port = Brood(), 0
-        self._told, self._lost_since = 0.0, time.monotonic()
-        self._is_ended = False
+        self._told, self._refusal, self._has_heard = 0.0, "", False
+        self._connected = self._heard = time.monotonic()
+        self._end_word: tuple[int, str] | None = None
         self._oom_kills = oom_kills()
+        self._sensors = Sensors(Path(place.sensor_log.format(node=name)) if place.sensor_log else None)
         self._zygote = self._start_zygote()
 
-    def work(self) -> None:
-        """Keep until the coordinator says that it is over. Raises RetryError if no coordinator can be found."""
+    def work(self) -> tuple[int, str]:
+        """Keep until the coordinator says that it is over; returns the run's exit code, and why.
+
+        Raises RetryError if no coordinator can be found.
+        """
         try:
-            while not self._is_ended:
+            while self._end_word is None:
                 if self._coordinator is None:
                     self._find_coordinator()
                 for key, _ in self._selector.select(WATCH_S):
                     self._hear(key.data)
                 self._watch()
+                self._doubt()
+            return self._end_word
         finally:
             self._zygote.kill()
             self._zygote.wait()
@@ -101,7 +115,7 @@ class Keeper:
         zygote = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**environment, DIE_WITH_PARENT: str(os.getpid())},
+            env={GLOO_INTERFACE: interface_of(self._place.host), **environment, DIE_WITH_PARENT: str(os.getpid())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             preexec_fn=die_with_parent,
@@ -113,19 +127,18 @@ class Keeper:
 
     def _find_coordinator(self) -> None:
         """Try to reach it; the caller tries again."""
+        self._despair()
         try:
             where = json.loads(self._place.coordinator_file.read_text())
-            found = socket.create_connection((where["host"], where["port"]), timeout=1.0)
-        except (OSError, ValueError):
-            if time.monotonic() - self._lost_since > self._place.coordinator_timeout_s:
-                raise RetryError(
-                    f"node {self._name}: no coordinator has answered for {self._place.coordinator_timeout_s:g} s; "
-                    "run the same command again"
-                ) from None
+            if "do" in where and self._has_heard:
+                self._end_word = where["code"], where["message"]
+                return
+            found = socket.create_connection((where["host"], where["port"]), timeout=CONNECT_S)
+        except (OSError, ValueError, KeyError):
             time.sleep(RECONNECT_S)
             return
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._coordinator, self._lines = found, Line()
+        self._coordinator, self._lines, self._connected = found, Line(), time.monotonic()
         self._selector.register(found, selectors.EVENT_READ, "coordinator")
         brood = self._brood
         for one in brood.ranks.values():
@@ -144,9 +157,28 @@ class Keeper:
             }
         )
 
+    def _despair(self) -> None:
+        """Without a coordinator ranks go on for a while; then they are ended, and it is looked for a while longer."""
+        place, silent_s = self._place, time.monotonic() - self._heard
+        if silent_s > place.coordinator_timeout_s and self._brood.ranks:
+            self._forget()
+            self._ask_zygote({"do": "kill"})
+        if silent_s > place.coordinator_timeout_s + place.join_s:
+            why = self._refusal or f"no coordinator has answered for {silent_s:.0f} s"
+            raise RetryError(f"node {self._name}: {why}; run the same command again")
+        if self._has_heard and Place.read(place.folder / PLACE).token != place.token:
+            raise RetryError(f"node {self._name}: the run was started anew with another recipe; join it again")
+
+    def _doubt(self) -> None:
+        """A coordinator that says nothing may be behind a cut cable: it is looked for anew."""
+        since = max(self._heard, self._connected)
+        if self._coordinator and time.monotonic() - since > self._place.node_timeout_s:
+            self._lose_coordinator()
+
     def _hear(self, who: str) -> None:
         if who == "coordinator":
-            assert self._coordinator
+            if self._coordinator is None:
+                return
             content = b""
             with contextlib.suppress(OSError):
                 content = self._coordinator.recv(READ_BYTES)
@@ -164,6 +196,11 @@ class Keeper:
 
     def _obey(self, message: Message) -> None:
         """Do what the coordinator says."""
+        if message["do"] == "wait":
+            self._refusal = message["why"]
+            time.sleep(RECONNECT_S)
+            return
+        self._heard, self._has_heard, self._refusal = time.monotonic(), True, ""
         if message["do"] == "start":
             self._start(message)
         elif message["do"] == "kill":
@@ -182,7 +219,7 @@ class Keeper:
             values = {**message["values"], "out": str(out)}
             self._ask_zygote({**message, "values": values})
         elif message["do"] == "end":
-            self._is_ended = True
+            self._end_word = message["code"], message["message"]
 
     def _start(self, message: Message) -> None:
         self._forget()
@@ -196,6 +233,9 @@ class Keeper:
             own = {FOLDER: str(self._brood.folder), KEEPER_PID: str(os.getpid())}
             ranks.append({**one, "environment": {**one["environment"], **own}, "heart": str(rank.heart)})
         self._oom_kills = oom_kills()
+        if 0 in self._brood.ranks:
+            # Its first rank takes the port; another one is told of by the zygote.
+            self._port = 0
         self._ask_zygote({"do": "start", "generation": generation, "ranks": ranks})
 
     def _forget(self) -> None:
@@ -251,7 +291,7 @@ class Keeper:
         assert self._coordinator
         self._selector.unregister(self._coordinator)
         self._coordinator.close()
-        self._coordinator, self._lost_since = None, time.monotonic()
+        self._coordinator = None
 
     def _watch(self) -> None:
         now = time.monotonic()
@@ -265,6 +305,10 @@ class Keeper:
             self._told = now
             beats = {one.rank: self._beat(one) for one in self._brood.ranks.values()}
             self._tell({"say": "beat", "generation": self._brood.generation, "beats": beats})
+            for said in self._sensors.read():
+                facts = {"code": said.code, "gpu": said.gpu, "line": said.line, "fatal": said.fatal}
+                self._tell({"say": "sensor", **facts})
+            self._suffer()
 
     def _tell_of_hang(self, late: list[Rank], now: float) -> None:
         """Say who stands still; who does not answer is among them, even if others were late first."""
@@ -300,6 +344,15 @@ class Keeper:
         paths = {one.rank: self._brood.folder / f"rank{one.rank}.stack" for one in self._living()}
         return {rank: path.read_text() if path.exists() else "" for rank, path in paths.items()}
 
+    def _suffer(self) -> None:
+        """What a drill does to a keeper itself."""
+        if self._place.fault_box and self._shelf.headers():
+            box = Path(self._place.fault_box)
+            for number, fault in faultbox.armed(box):
+                is_mine = fault.kind == "rot" and fault.node == self._name
+                if is_mine and faultbox.take(box, number, fault, node=self._name, generation=self._brood.generation):
+                    self._shelf.spoil()
+
     def _beat(self, one: Rank) -> list[Any]:
         if one.pulse is None:
             return [0, "start", one.pid]
@@ -326,21 +379,6 @@ class Keeper:
         with contextlib.suppress(BrokenPipeError):
             self._zygote.stdin.write(encode(message))
             self._zygote.stdin.flush()
-
-
-def oom_kills() -> int:
-    """How many processes of this one's control group the kernel has killed for want of memory; 0 if it cannot tell."""
-    return sum(_counts())
-
-
-def _counts() -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            group = line.split(":", 2)[2].lstrip("/")
-            events = Path("/sys/fs/cgroup") / group / "memory.events"
-            with contextlib.suppress(OSError):
-                words = dict(word.split() for word in events.read_text().splitlines())
-                yield int(words.get("oom_kill", 0))
 
 
 def main(arguments: list[str]) -> None:

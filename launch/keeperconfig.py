@@ -1,12 +1,14 @@
 """What keepers and the coordinator of a run need to know, in one file in the run's folder, so that they start fast."""
 
 import json
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.durable import write_durably
 
 PLACE = "place.json"
+MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +22,11 @@ class Place:
     room: Path
     token: str
     host: str
+    port: int
     nodes: int
     ranks_per_node: int
     spares: int
+    min_nodes: int
     watchdog_floor_s: float
     watchdog_factor: float
     start_s: float
@@ -38,6 +42,13 @@ class Place:
     backoff_s: float
     stop_grace_s: float
     faults: tuple[str, ...]
+    fault_box: str = ""
+    sensor_log: str = ""
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """Recipe and overrides, as far as ranks heed them: what a keeper must have been started for."""
+        return (self.recipe, *(text for text in self.overrides if not text.startswith("launch.")))
 
     @property
     def coordinator_file(self) -> Path:
@@ -48,9 +59,7 @@ class Place:
         """Write it down; returns where."""
         path = self.folder / PLACE
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        path.touch(mode=0o600)
-        write_durably(path, json.dumps(values).encode())
-        path.chmod(0o600)
+        write_durably(path, json.dumps(values).encode(), is_private=True)
         return path
 
     @classmethod
@@ -62,3 +71,8 @@ class Place:
         for name in ("folder", "out", "room"):
             values[name] = Path(values[name])
         return cls(**values)
+
+
+def memory_folder() -> Path:
+    """A folder in memory where there is one."""
+    return MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())

@@ -15,6 +15,8 @@ from launch.keeperconfig import Place
 
 READ_BYTES = 1 << 16
 POLL_S = 0.02
+# A keeper that hears nothing takes the coordinator for lost.
+TELL_S = 0.5
 
 
 class State(Enum):
@@ -50,6 +52,11 @@ class Node:
         with contextlib.suppress(OSError):
             self.connection.sendall(encode(message))
 
+    def told(self, *, is_training: bool) -> Message:
+        """Who is where, for people, drills and tests."""
+        ranks = {rank: {"step": step, "phase": phase, "pid": pid} for rank, (step, phase, pid) in self.beats.items()}
+        return {"keeper": self.pid, "state": self.state.value, "is_training": is_training, "ranks": ranks}
+
 
 class Members:
     """All nodes that are connected. `hear` gets what they say, `lose` a node that is gone."""
@@ -65,7 +72,8 @@ class Members:
         self._place, self._greet, self._hear, self._lose = place, greet, hear, lose
         self.nodes: dict[str, Node] = {}
         self._selector = selectors.DefaultSelector()
-        self._listening = socket.create_server((place.host, 0), backlog=128)
+        self._told = 0.0
+        self._listening = socket.create_server((place.host, place.port), backlog=128)
         self._selector.register(self._listening, selectors.EVENT_READ)
         self._lines: dict[socket.socket, tuple[Line, str]] = {}
         where = {"host": place.host, "port": self._listening.getsockname()[1]}
@@ -82,7 +90,12 @@ class Members:
             else:
                 assert isinstance(key.fileobj, socket.socket)
                 self._read(key.fileobj)
-        limit = time.monotonic() - self._place.node_timeout_s
+        now = time.monotonic()
+        if now - self._told > TELL_S:
+            self._told = now
+            for node in self.nodes.values():
+                node.tell({"do": "nothing"})
+        limit = now - self._place.node_timeout_s
         for node in [node for node in self.nodes.values() if node.heard < limit]:
             self._drop(node.connection, f"it has said nothing for {self._place.node_timeout_s:g} s")
 
@@ -124,18 +137,29 @@ class Members:
             generation=message["generation"],
             statuses={int(rank): status for rank, status in message["ranks"].items()},
         )
-        if node.name in self.nodes:
-            self._drop(self.nodes[node.name].connection, "another keeper speaks for it")
+        before = self.nodes.get(node.name)
+        if before is not None and (before.host, before.pid) != (node.host, node.pid):
+            # If that one is gone, this will be seen soon, and the new one will have asked again.
+            node.tell({"do": "wait", "why": f"node {node.name} is there already, at {before.host}"})
+            self._drop(connection, "")
+            return ""
+        if before is not None:
+            # It had taken the coordinator for lost; its ranks did not stop meanwhile.
+            self._forget(before.connection)
         self.nodes[node.name] = node
         self._lines[connection] = (self._lines[connection][0], node.name)
         self._greet(node)
         return node.name
 
-    def _drop(self, connection: socket.socket, why: str) -> None:
+    def _forget(self, connection: socket.socket) -> str:
         _, name = self._lines.pop(connection, (Line(), ""))
         with contextlib.suppress(KeyError):
             self._selector.unregister(connection)
         connection.close()
+        return name
+
+    def _drop(self, connection: socket.socket, why: str) -> None:
+        name = self._forget(connection)
         node = self.nodes.get(name)
         if node is not None and node.connection is connection:
             del self.nodes[name]

@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         command = torchrun(config, place, ["train", "run", recipe, *overrides])
         environment = {**ENVIRONMENT, **config.cluster.environment}
-        ranks = config.cluster.ranks_per_node
+        ranks = config.ranks_per_node
         with started(
             command, environment=environment, root=ROOT, out=out, ranks=ranks, grace_s=config.stop_grace_s
         ) as generation:
@@ -76,13 +76,13 @@ def place_of(config: LaunchConfig, options: Mapping[str, str], environment: Mapp
     cluster = config.cluster
     node = options.get("--node") or next((environment[name] for name in NUMBERS if name in environment), "")
     host, _, port = options.get("--meet", ":".join(environment.get(name, "") for name in MEETING)).rpartition(":")
-    if cluster.nodes == 1:
+    if config.nodes == 1:
         node, host, port = node or "0", host or "127.0.0.1", port or str(cluster.port)
-    if not node.isdecimal() or int(node) >= cluster.nodes:
-        raise ConfigError(f"node number {node!r} is none of 0 to {cluster.nodes - 1}; give --node=N")
+    if not node.isdecimal() or int(node) >= config.nodes:
+        raise ConfigError(f"node number {node!r} is none of 0 to {config.nodes - 1}; give --node=N")
     if not host or not port.isdecimal():
         raise ConfigError(f"the place to meet is {host!r} with port {port!r}; give --meet=HOST:PORT of node 0")
-    return Place(node=int(node), nodes=cluster.nodes, host=host, port=int(port))
+    return Place(node=int(node), nodes=config.nodes, host=host, port=int(port))
 
 
 def torchrun(config: LaunchConfig, place: Place, arguments: Sequence[str]) -> list[str]:
@@ -90,7 +90,7 @@ def torchrun(config: LaunchConfig, place: Place, arguments: Sequence[str]) -> li
     agent = [
         f"--nnodes={place.nodes}",
         f"--node-rank={place.node}",
-        f"--nproc-per-node={config.cluster.ranks_per_node}",
+        f"--nproc-per-node={config.ranks_per_node}",
         f"--master-addr={place.host}",
         f"--master-port={place.port}",
         "--max-restarts=0",

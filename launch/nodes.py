@@ -2,7 +2,8 @@
 
 On one machine the nodes are emulated: each is a keeper with its ranks, which end together. This process does nothing
 but start them, start the coordinator again when it is lost, and a lost keeper after `launch.node_return_s`; when it
-ends, all of them do.
+ends, all of them do. With `launch.address` it starts the coordinator only, and keepers join from other machines
+(join.py). Those outlive it for `launch.coordinator_timeout_s`: the same command, here or elsewhere, finds them at work.
 """
 
 import os
@@ -13,20 +14,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load, resolve
-from core.errors import ConfigError, RetryError
+from core.durable import told_full_disks
+from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
+from launch.address import split
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import DONE_CODE, error_of
 from launch.history import History
-from launch.keeperconfig import PLACE, Place
+from launch.keeperconfig import PLACE, Place, memory_folder
 from launch.local import STDERR
 from launch.pipeline import alone
 
@@ -35,7 +38,6 @@ MAX_COORDINATORS = 10
 FOLDER_NAME = "keeper"
 PREEMPTED = "PREEMPTED"
 HERE = "127.0.0.1"
-MEMORY = Path("/dev/shm")
 
 
 @dataclass(slots=True)
@@ -63,11 +65,9 @@ def main(arguments: list[str]) -> None:
     recipe = absolute(recipe)
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "launch", LaunchConfig, overrides)
-    if not config.nodes:
-        raise ConfigError("launch.nodes is 0; say how many nodes train, as in launch.nodes=2 launch.ranks_per_node=2")
     out = run.out_folder.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
+    with alone(out), told_full_disks(out):
         (out / PREEMPTED).unlink(missing_ok=True)
         place = place_of(
             recipe, overrides, config, out=out, micro_batches=resolve(recipe, overrides)["train"]["micro_batches"]
@@ -83,21 +83,20 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
     """What keepers and coordinator need to know."""
     folder = out / FOLDER_NAME
     folder.mkdir(exist_ok=True)
-    left = folder / PLACE
-    if left.exists():
-        # What a launch that was killed has left in memory.
-        shutil.rmtree(Place.read(left).room, ignore_errors=True)
-    return Place(
+    host, port = split(config.address) if config.address else (HERE, 0)
+    made = Place(
         recipe=recipe,
         overrides=tuple(overrides),
         folder=folder,
         out=out,
-        room=Path(tempfile.mkdtemp(prefix="wholegrain-", dir=MEMORY if MEMORY.is_dir() else None)),
+        room=Path(tempfile.mkdtemp(prefix="wholegrain-", dir=memory_folder())),
         token=secrets.token_hex(16),
-        host=HERE,
+        host=host,
+        port=port,
         nodes=config.nodes,
         ranks_per_node=config.ranks_per_node,
         spares=config.spares,
+        min_nodes=config.min_nodes,
         watchdog_floor_s=config.watchdog_floor_s,
         watchdog_factor=config.watchdog_factor,
         start_s=config.start_s,
@@ -113,13 +112,28 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
         backoff_s=config.backoff_s,
         stop_grace_s=config.stop_grace_s,
         faults=tuple(config.faults),
+        fault_box=config.fault_box,
+        sensor_log=config.sensor_log,
     )
+    if not (folder / PLACE).exists():
+        return made
+    left = Place.read(folder / PLACE)
+    # What a launch that was killed has left in memory.
+    shutil.rmtree(left.room, ignore_errors=True)
+    # Keepers of other machines may have outlived it; those of another recipe are not to be taken for this one's.
+    return replace(made, token=left.token) if config.address and left.made_of == made.made_of else made
 
 
 def supervise_nodes(place: Place, config: LaunchConfig) -> int:
     """Start everything, and watch until the coordinator has ended with an exit code of its own; returns that."""
+    history = History(place.folder)
+    is_taken_up = bool(config.address) and history.is_running and is_known(place)
     path = place.write()
-    History(place.folder).record("started")
+    history.record("taken up" if is_taken_up else "started")
+    if not is_taken_up:
+        place.coordinator_file.unlink(missing_ok=True)
+    if config.address:
+        sys.stderr.write("waiting for keepers: start python -m launch join RECIPE on every machine\n")
     house = House(place=path, node_return_s=config.node_return_s, coordinator=start("coordinate", str(path)))
 
     def pass_on(_number: int, _frame: FrameType | None) -> None:
@@ -127,7 +141,7 @@ def supervise_nodes(place: Place, config: LaunchConfig) -> int:
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
     try:
-        names = [f"n{at}" for at in range(config.nodes + config.spares)]
+        names = [f"n{at}" for at in range(config.nodes + config.spares)] if not config.address else []
         house.keepers = {name: start("keep", str(path), name) for name in names}
         while (code := look(house)) is None:
             time.sleep(POLL_S)
@@ -138,6 +152,12 @@ def supervise_nodes(place: Place, config: LaunchConfig) -> int:
         shutil.rmtree(place.room, ignore_errors=True)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def is_known(place: Place) -> bool:
+    """Whether keepers that the launch before has left know this one's token."""
+    path = place.folder / PLACE
+    return path.exists() and Place.read(path).token == place.token
 
 
 def look(house: House) -> int | None:

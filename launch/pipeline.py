@@ -16,7 +16,7 @@ from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.errors import DeterministicError, RetryError
 from core.journal import Journal
-from launch import drill
+from launch import strike
 from launch.check import absolute, check
 from launch.config import LaunchConfig, Starter
 from launch.local import sweep
@@ -69,7 +69,7 @@ def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Pa
 def conclude(rows: Sequence[Row]) -> None:
     """Print the closing table. Raises DeterministicError, after it, if a check did not go as it should."""
     artifacts = {row.stage: row.artifact for row in rows}
-    sys.stdout.write(closing(rows, survived=drill.read(artifacts[RANKED].folder)))
+    sys.stdout.write(closing(rows, survived=strike.read(artifacts[RANKED].folder)))
     sys.stdout.flush()
     bad = failed(artifacts["verify"].facts["verdicts"])
     if bad:

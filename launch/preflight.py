@@ -75,7 +75,7 @@ def examine(recipe: str, overrides: Sequence[str], *, config: LaunchConfig, out:
     """Start a probe on every node, and judge what they find."""
     out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".preflight-", dir=out))
-    nodes, token = config.cluster.nodes, secrets.token_hex(16)
+    nodes, token = config.nodes, secrets.token_hex(16)
     (folder / TOKEN).write_text(token)
     command = [sys.executable, "-m", "launch", "probe", recipe, *overrides, f"--folder={folder}"]
     processes: list[subprocess.Popen[bytes]] = []

@@ -115,7 +115,7 @@ def try_disk(folder: Path, *, megabytes: int) -> Answer:
 
 def answers(arguments: Sequence[str], config: LaunchConfig) -> dict[str, list[str]]:
     """What the verbs of stages say, a burn once a rank and all at once; an error's last line where one fails."""
-    ranks = {"burn": max(config.cluster.ranks_per_node, 1)}
+    ranks = {"burn": max(config.ranks_per_node, 1)}
     extra = {"burn": [f"--rounds={config.preflight.burn_rounds}"]}
     started = {
         check: [_start([*command, *arguments, *extra.get(check, [])]) for _ in range(ranks.get(check, 1))]

@@ -62,6 +62,13 @@ class Shelf:
             if void_after >= 0:
                 self.entries = {key: entry for key, entry in self.entries.items() if key[3] <= void_after}
 
+    def spoil(self) -> None:
+        """Turn one bit of the newest base: a fault, on purpose."""
+        with self._lock:
+            bases = [key for key in self.entries if key[2] == BASE and len(self.entries[key][1])]
+            if bases:
+                self.entries[max(bases)][1][0] ^= 1
+
 
 def key_of(header: Message) -> Key:
     """By what an entry is found."""

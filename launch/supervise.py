@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.artifact import current
 from core.journal import Journal
-from launch import drill
+from launch import strike
 from launch.config import LaunchConfig
 from launch.decide import Action, End, decide, error_of
 from launch.local import POLL_S, Generation, started
@@ -90,7 +90,7 @@ def watch(generation: Generation, job: Job, *, config: LaunchConfig, journal: Jo
     """Wait until a generation has ended or failed; meanwhile the drill may strike."""
     while (end := generation.end(start_s=config.start_s, stall_s=config.stall_s)) is None:
         if config.is_drill and job.ranks:
-            struck = drill.strike(generation, config)
+            struck = strike.strike(generation, config)
             if struck:
                 journal.record("drill.struck", rank=struck.rank, step=struck.killed_at_step)
                 speak(
@@ -105,7 +105,7 @@ def watch(generation: Generation, job: Job, *, config: LaunchConfig, journal: Jo
 
 
 def _complete(folder: Path, generation: Generation, journal: Journal) -> None:
-    survived = drill.complete(folder, generation.beats().values())
+    survived = strike.complete(folder, generation.beats().values())
     if survived:
         journal.record("drill.survived", resumed_from=survived.resumed_from, seconds=survived.seconds)
         speak(f"drill: {survived}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.artifact import Artifact
-from launch.drill import Survived
+from launch.strike import Survived
 
 DIGEST_DIGITS = 12
 HEADER = ("stage", "came in", "went out", "time", "artifact")

@@ -212,7 +212,7 @@ def begin(
     journal: Journal,
 ) -> tuple[Job, int]:
     """The job, with the state after the step that is returned: from keepers' memory, from disk, or the initial one."""
-    tiers = open_tiers(recipe, world)
+    tiers = open_tiers(recipe, world, journal)
     found = chains(tiers.inventory()) if tiers and records else []
     start, checkpoint, chain = world.share(records.find_start(journal, found) if records else None)
     job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=checkpoint, is_filled=chain is None)
@@ -224,10 +224,10 @@ def begin(
     return job, start
 
 
-def open_tiers(recipe: Recipe, world: World) -> Tiers | None:
+def open_tiers(recipe: Recipe, world: World, journal: Journal) -> Tiers | None:
     """The keepers' memory, if there is one; what the spike policy goes back to is on disk only."""
     told = kept()
-    return Tiers(told, world) if told and told.base_every and not recipe.train.spikes.is_on else None
+    return Tiers(told, world, journal) if told and told.base_every and not recipe.train.spikes.is_on else None
 
 
 def prepare(

@@ -16,6 +16,7 @@ from core.journal import Journal
 from core.kept import kept
 from core.ledger import Ledger, Line, first_difference, full_head, genesis, trajectory_head
 from core.progress import Progress
+from core.suffer import touch
 from train.chain import Chain, choose_chain
 from train.destination import Destination
 from train.parent import check_parent
@@ -144,6 +145,7 @@ class Records:
     def open_aside(self, step: int) -> Path:
         """The folder to write a checkpoint in, with its files allocated. Raises RetryError if the disk is full."""
         aside = aside_of(self._checkpoints, step, self.generation)
+        touch("commit.open", step)
         self._reserve.take(aside)
         return aside
 
@@ -167,9 +169,11 @@ class Records:
         measured, self._saving = self._measured, position.step
 
         def finish() -> None:
+            touch("commit.ledger", position.step)
             self._ledger.sync()
             give_slack(aside)
             commit(aside, position, hashes=hashes, measured=measured, witness=self._witness, generation=self.generation)
+            touch("commit.remove", position.step)
             self._remove_superfluous(is_finished=False)
             if self._destination:
                 config = self._config

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import ProjectError, RetryError
+from core.suffer import touch
 from train.checkpoint import write_headers, write_stretches
 from train.pieces import Leaves, Snapshots, Stretch, chunk_hashes, root_of
 from train.placed import Placed, kept_names
@@ -77,7 +78,7 @@ class Saver:
         """Copy the state and let it be written; waits first for the checkpoint that is under way."""
         self.finish()
         self._aside = self._world.share(self._committer.open_aside(step) if self._committer else None)
-        self._writing = self._pool.submit(self._write, self._snapshots.take())
+        self._writing = self._pool.submit(self._write, self._snapshots.take(), step)
 
     def advance(self, *, is_waiting: bool = False) -> None:
         """Go on with the checkpoint under way if the ranks have come that far, or wait until they have.
@@ -99,7 +100,8 @@ class Saver:
         """Return when nothing is under way any more. Raises RetryError on every rank if one of them has failed."""
         self.advance(is_waiting=True)
 
-    def _write(self, stretches: list[Stretch]) -> Leaves:
+    def _write(self, stretches: list[Stretch], step: int) -> Leaves:
+        touch("commit.write", step)
         if self._committer:
             write_headers(self._aside, self._layouts)
         return write_stretches(self._aside, stretches, self._layouts)

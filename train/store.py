@@ -25,6 +25,7 @@ from core.durable import commit_folder, write_durably
 from core.errors import DataError, RetryError
 from core.hashing import canonical_json, hash_file
 from core.merkle import CHUNK_BYTES, leaf_hash
+from core.suffer import touch
 from train.groups import MOMENT_PREFIXES
 from train.spikes import Measured
 from train.tensorfile import Layout, layout_of, read_header
@@ -103,6 +104,7 @@ def commit(
     """Commit a folder that holds all tensors. Raises RetryError if a newer generation has taken over the run."""
     policy = {"spikes": measured.plain()} if measured else {}
     origin = {"imported": imported} if imported else {}
+    touch("commit.state", position.step)
     (aside / STATE).write_bytes(canonical_json({**asdict(position), **policy, **origin}))
     files = [_entry(aside / name) for name in (MODEL, OPTIMIZER, STATE)]
     manifest = {
@@ -114,7 +116,9 @@ def commit(
         "ledger_head": position.ledger_head,
         "identity": position.identity,
     }
+    touch("commit.manifest", position.step)
     (aside / MANIFEST).write_bytes(canonical_json(manifest))
+    touch("commit.rename", position.step)
     if _generation(witness) != generation:
         raise RetryError(
             f"generation {_generation(witness)} of this run has started; this process is of generation {generation} "
@@ -122,6 +126,7 @@ def commit(
         )
     final = aside.with_name(folder_name(position.step))
     commit_folder(aside, final)
+    touch("commit.renamed", position.step)
     return Checkpoint(
         folder=final,
         position=position,

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from core.errors import RetryError
+from core.journal import Journal
 from core.kept import Kept
 from core.wire import Message, Wire, connect
-from train.chain import BASE, LOG, Chain, Entry, Header
+from train.chain import BASE, LOG, Chain, Entry, Header, is_void
 from train.placed import Placed, Segment, kept_names
 from train.runtime import World
 from train.step import Job, Numbers, apply_update
@@ -42,19 +43,19 @@ class Part:
 class Tiers:
     """One rank's end of it."""
 
-    def __init__(self, told: Kept, world: World) -> None:
-        self._told, self._world = told, world
+    def __init__(self, told: Kept, world: World, journal: Journal | None = None) -> None:
+        self._told, self._world, self._journal = told, world, journal or Journal(None)
         self._wires: dict[str, Wire] = {}
         self._redo: dict[int, list[Entry]] = {}
         self._next_base = 0
 
     def inventory(self) -> dict[str, list[Header]]:
-        """The headers on all shelves that answer."""
+        """The headers on all shelves that answer; a node that was away may still hold what has become void."""
         found = {}
         for address in self._told.all_shelves:
             answer = self._ask(address, {"do": "list"})
             if answer:
-                found[address] = answer[0]["headers"]
+                found[address] = [header for header in answer[0]["headers"] if not is_void(header, self._told.voids)]
         return found
 
     def restore(self, job: Job, chain: Chain, *, after: int) -> None:
@@ -140,7 +141,9 @@ class Tiers:
         key = [header["generation"], header["rank"], header["kind"], header["step"]]
         for address in entry.shelves:
             answer = self._ask(address, {"do": "get", "key": key})
-            if answer and hashlib.sha256(answer[1]).hexdigest() == header["sha256"]:
+            if answer and hashlib.sha256(answer[1]).hexdigest() != header["sha256"]:
+                self._journal.record("shelf.refused", kind=key[2], rank_of=key[1], step=key[3], shelf=address)
+            elif answer:
                 counts = [count for _, _, count in header["parts"]]
                 values = torch.frombuffer(answer[1], dtype=torch.float32) if answer[1] else torch.empty(0)
                 split = values.split_with_sizes(counts) if counts else ()

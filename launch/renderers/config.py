@@ -1,4 +1,4 @@
-"""Section `launch.cluster` of a recipe: the nodes of a job and what its scheduler is told. All of it is placement."""
+"""Section `launch.cluster` of a recipe: what a job's scheduler is told. All of it is placement."""
 
 import re
 from dataclasses import dataclass
@@ -76,14 +76,8 @@ class SkyPilotJob:
 
 @dataclass(kw_only=True, slots=True)
 class ClusterConfig:
-    """The nodes of a job, and how the code is found on them."""
+    """What a job's scheduler is told, and how the code is found on its nodes."""
 
-    nodes: int = placement(1)
-    ranks_per_node: int = placement(1)
-    # Nodes of the allocation that wait for another to fail (slurm).
-    spare_nodes: int = placement(0)
-    # With fewer nodes that answer the job is queued again; the result is the same with any number (slurm).
-    min_nodes: int = placement(1)
     # The checkout and the Python on every node.
     workdir: str = placement(".")
     python: str = placement("python3")
@@ -97,21 +91,11 @@ class ClusterConfig:
     skypilot: SkyPilotJob = placement(SkyPilotJob)
 
     def __post_init__(self) -> None:
-        for name, least in (("nodes", 1), ("ranks_per_node", 1), ("spare_nodes", 0), ("min_nodes", 1), ("port", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"launch.cluster.{name} is {getattr(self, name)}; give at least {least}")
-        if self.min_nodes > self.nodes:
-            raise ConfigError(
-                f"launch.cluster.min_nodes is {self.min_nodes}, more than the {self.nodes} of launch.cluster.nodes"
-            )
+        if self.port < 1:
+            raise ConfigError(f"launch.cluster.port is {self.port}; give at least 1")
         strange = [name for name in self.environment if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]
         if strange:
             raise ConfigError(f"launch.cluster.environment names {strange[0]!r}, no name of a variable")
         broken = [line for line in self.slurm.options if not re.fullmatch(r"--[a-z][^\n]*", line)]
         if broken:
             raise ConfigError(f"launch.cluster.slurm.options has {broken[0]!r}; give sbatch's long form, as --nice=10")
-
-    @property
-    def ranks(self) -> int:
-        """How many ranks train when every node is there."""
-        return self.nodes * self.ranks_per_node

@@ -35,7 +35,7 @@ def jobset(job: Job) -> str:
 
 def trainjob(job: Job) -> str:
     """A TrainingRuntime that holds how to recover, which a TrainJob cannot say, and the TrainJob that uses it."""
-    cluster = job.config.cluster
+    config = job.config
     spec = _jobset_spec(job, meet="")
     # Kubeflow gives every pod its number and where to meet, as PET_*, and its own network and number of pods.
     del spec["network"], spec["successPolicy"]
@@ -45,7 +45,7 @@ def trainjob(job: Job) -> str:
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainingRuntime",
         "metadata": _metadata(job),
-        "spec": {"mlPolicy": {"numNodes": cluster.nodes, "torch": {}}, "template": {"spec": spec}},
+        "spec": {"mlPolicy": {"numNodes": config.nodes, "torch": {}}, "template": {"spec": spec}},
     }
     manifest = {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
@@ -53,7 +53,7 @@ def trainjob(job: Job) -> str:
         "metadata": _metadata(job),
         "spec": {
             "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": _name(job)},
-            "trainer": {"numNodes": cluster.nodes, "numProcPerNode": cluster.ranks_per_node},
+            "trainer": {"numNodes": config.nodes, "numProcPerNode": config.ranks_per_node},
         },
     }
     return _yaml(runtime) + "---\n" + _yaml(manifest)
@@ -75,8 +75,8 @@ def _job_spec(job: Job, *, meet: str) -> Manifest:
     disrupted = {"type": "DisruptionTarget", "status": "True"}
     return {
         "completionMode": "Indexed",
-        "parallelism": job.config.cluster.nodes,
-        "completions": job.config.cluster.nodes,
+        "parallelism": job.config.nodes,
+        "completions": job.config.nodes,
         "backoffLimit": 0,
         "podFailurePolicy": {
             "rules": [

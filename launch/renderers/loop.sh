@@ -2,8 +2,6 @@
 # ends them. The ranks leave notes in $notes, and those are believed, not a starter's exit code: srun was seen to end
 # with 0 after a node had died, and torchrun ends with 1 whatever a rank has said.
 
-say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
-
 has_failed() { grep -qE '"exit_code": [1-9]' "$notes"/rank*.exit.json 2>/dev/null; }
 
 # The code with which a rank said that it would fail again anywhere; nothing if none did.
@@ -17,9 +15,6 @@ is_hung() {
         ((SECONDS - began > start_s))
     fi
 }
-
-# A sleep that a trapped signal ends.
-nap() { sleep "$1" & wait $!; }
 
 # Waits for the starter of the ranks; a failed or hung rank ends them all at once.
 watch() {

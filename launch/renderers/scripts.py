@@ -16,22 +16,22 @@ def torchrun(job: Job) -> str:
 
 def deepspeed(job: Job) -> str:
     """A script that is run on the first node."""
-    config, cluster = job.config, job.config.cluster
+    config = job.config
     variables = {
         **_common(job),
         "name": job.name,
         "out": job.out,
-        "hosts": [f"{host} slots={cluster.ranks_per_node}" for host in _hosts(job)],
+        "hosts": [f"{host} slots={config.ranks_per_node}" for host in _hosts(job)],
         "environment": [f"{name}={value}" for name, value in job.environment.items()],
         "runner": DEEPSPEED,
         # To a single node no ssh is needed.
-        "options": ["--no_ssh_check"] if cluster.nodes == 1 else [],
+        "options": ["--no_ssh_check"] if config.nodes == 1 else [],
         "fatal_codes": "|".join(map(str, FATAL_CODES)),
         "grace_s": 2,
         "start_s": round(config.start_s),
         "stall_s": round(config.stall_s),
     }
-    return script(_header(job), variables=variables, bodies=["deepspeed.sh", "loop.sh"])
+    return script(_header(job), variables=variables, bodies=["words.sh", "deepspeed.sh", "loop.sh"])
 
 
 def _header(job: Job) -> str:
@@ -50,11 +50,11 @@ def _common(job: Job) -> Mapping[str, str | int | Sequence[str]]:
 
 
 def _hosts(job: Job) -> Sequence[str]:
-    cluster = job.config.cluster
+    cluster, nodes = job.config.cluster, job.config.nodes
     hosts = [host for host in cluster.hosts if host not in job.excluded]
-    if len(hosts) < cluster.nodes:
+    if len(hosts) < nodes:
         raise ConfigError(
-            f"launch.cluster.hosts names {len(hosts)} nodes that are not in quarantine, launch.cluster.nodes asks for "
-            f"{cluster.nodes}; name them all"
+            f"launch.cluster.hosts names {len(hosts)} nodes that are not in quarantine, launch.nodes asks for {nodes}; "
+            "name them all"
         )
-    return hosts[: cluster.nodes]
+    return hosts[:nodes]

@@ -34,7 +34,7 @@ def render(job: Job) -> str:
     task = {
         "name": job.name,
         "workdir": cluster.workdir,
-        "num_nodes": cluster.nodes,
+        "num_nodes": job.config.nodes,
         "resources": {name: value for name, value in resources.items() if value != ""},
         "envs": job.environment,
         "volumes": {sky.mount: sky.volume},

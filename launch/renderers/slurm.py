@@ -1,7 +1,7 @@
 """A batch script for Slurm that recovers: measured on Slurm 22.05 (docs/launch.md).
 
 requeue, open-mode=append   the second line of defence: the node of this script itself is lost
-no-kill, spare nodes        the first: the allocation outlives a node, and the script goes on with the rest
+no-kill, spare nodes        the first: the allocation outlives a node, and the keepers go on with the rest
 signal                      told before the time is over, the job stops at a step and queues itself again
 the run's own artifact      is what success is judged by
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from launch.renderers.job import FATAL_CODES, Job, exports, script
 
-BODIES = ("slurm.sh", "loop.sh")
+BODIES = ("words.sh", "slurm.sh")
 
 
 def render(job: Job) -> str:
@@ -18,8 +18,8 @@ def render(job: Job) -> str:
     config, cluster, slurm = job.config, job.config.cluster, job.config.cluster.slurm
     asked = {
         "job-name": job.name,
-        "nodes": cluster.nodes + cluster.spare_nodes,
-        "ntasks-per-node": cluster.ranks_per_node,
+        "nodes": config.nodes + config.spares,
+        "ntasks-per-node": config.ranks_per_node,
         "cpus-per-task": slurm.cpus_per_rank,
         "gpus-per-node": slurm.gpus_per_node,
         "partition": slurm.partition,
@@ -34,21 +34,18 @@ def render(job: Job) -> str:
     options = [f"--{name}={value}" for name, value in asked.items() if value]
     lines = [f"#SBATCH {option}" for option in [*options, "--requeue", "--no-kill", "--exclusive", *slurm.options]]
     variables: Mapping[str, str | int | Sequence[str]] = {
-        "name": job.name,
         "workdir": cluster.workdir,
         "python": cluster.python,
         "arguments": job.arguments,
         "out": job.out,
-        "nodes": cluster.nodes,
-        "min_nodes": cluster.min_nodes,
-        "ranks_per_node": cluster.ranks_per_node,
-        "task_options": [f"--cpus-per-task={slurm.cpus_per_rank}"] if slurm.cpus_per_rank else [],
+        "nodes": config.nodes,
+        "min_nodes": config.min_nodes,
+        # All that the job has there, if it is not said.
+        "cpus": str(config.ranks_per_node * slurm.cpus_per_rank or ""),
+        "address": config.address,
         "fatal_codes": "|".join(map(str, FATAL_CODES)),
         "probe_s": slurm.probe_s,
         "headless_s": slurm.headless_s,
-        "grace_s": 2,
-        "start_s": round(config.start_s),
-        "stall_s": round(config.stall_s),
     }
     header = "\n".join(["#!/bin/bash", *lines, "", "set -uo pipefail", exports(job.environment)]).rstrip()
     return script(header, variables=variables, bodies=BODIES)

@@ -1,7 +1,7 @@
 # Steps of this job that srun has started and that have not ended.
 steps() { squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '\.[0-9]+$'; }
 
-# A node in quarantine, or one that starts no process within $probe_s seconds, is left out; a spare takes its place.
+# A node in quarantine, or one that starts no process within $probe_s seconds, is left out.
 answering() {
     local node excluded
     mapfile -t excluded < <("$python" -m launch quarantined "${arguments[@]}")
@@ -12,21 +12,14 @@ answering() {
     wait
 }
 
-# Asked to stop, by Slurm before the time is over (USR1) or by a person: so are the ranks. What is committed stays.
+# Asked to stop, by Slurm before the time is over (USR1) or by a person: the step under way is finished and committed.
 ask() {
     stopped=$1
-    for step in $(steps); do scancel --quiet --signal=TERM "$step"; done
+    caught=yes
+    if [[ -n $coordinator ]]; then kill -TERM "$coordinator" 2>/dev/null; fi
 }
 trap 'ask USR1' USR1
 trap 'ask TERM' TERM
-
-hand_back() {
-    if [[ $stopped == USR1 ]]; then
-        say "out of time; going on in the next allocation"
-        requeue
-    fi
-    exit 143
-}
 
 # Slurm ends this script, and starts it again in another allocation.
 requeue() {
@@ -35,18 +28,12 @@ requeue() {
     exit 75
 }
 
-end() {
-    for step in $(steps); do scancel --quiet --signal=KILL "$step"; done
-    # By itself it would wait until Slurm knows that a node is dead.
-    kill -KILL "$1" 2>/dev/null
-}
-
 # With --no-kill Slurm leaves an allocation alone whose first node has died, this script with it (seen on 22.05), and
 # nobody is left to go on: so another node watches a file that this script changes, and has the job queued again.
 watch_over() {
     local step=$(((headless_s + 9) / 10))
     while :; do
-        date +%s.%N >"$notes/alive"
+        date +%s.%N >"$out/.alive"
         sleep "$step"
     done &
     pulse=$!
@@ -54,13 +41,15 @@ watch_over() {
     srun --overlap --quiet --nodes=1 --ntasks=1 --nodelist="$1" --output=/dev/null bash -c '
         same=0
         while sleep "$1"; do
-            now=$(cat "$0/alive" 2>/dev/null)
+            now=$(cat "$0/.alive" 2>/dev/null)
             if [[ $now == "$last" ]]; then same=$((same + 1)); else same=0; fi
             last=$now
             if ((same >= 10)); then exec scontrol requeue "$SLURM_JOB_ID"; fi
-        done' "$notes" "$step" 2>/dev/null &
+        done' "$out" "$step" 2>/dev/null &
 }
 
+# One keeper on every node that answers, those that train and the spares, and the coordinator here. Its exit code is the
+# run's; srun's says nothing (it was seen to end with 0 after a node had died).
 attempt() {
     local -a good
     local use
@@ -69,16 +58,50 @@ attempt() {
         say "${#good[@]} nodes answer, too few to go on: back into the queue"
         requeue
     fi
-    good=("${good[@]:0:nodes}")
     use=$(IFS=, && echo "${good[*]}")
     say "on $use"
-    WHOLEGRAIN_NOTES=$notes srun --overlap --kill-on-bad-exit=1 --wait=0 --nodes="${#good[@]}" \
-        --ntasks="$((${#good[@]} * ranks_per_node))" --ntasks-per-node="$ranks_per_node" --nodelist="$use" \
-        "${task_options[@]}" "$python" -m train run "${arguments[@]}" &
-    local ranks=$!
+    "$python" -m launch supervise "${arguments[@]}" launch.address="${address:-$(hostname)}" \
+        launch.nodes="$((${#good[@]} < nodes ? ${#good[@]} : nodes))" &
+    coordinator=$!
+    srun --overlap --no-kill --kill-on-bad-exit=0 --wait=0 --nodes="${#good[@]}" --ntasks="${#good[@]}" \
+        --ntasks-per-node=1 --cpus-per-task="${cpus:-$SLURM_CPUS_ON_NODE}" --nodelist="$use" \
+        "$python" -m launch join "${arguments[@]}" &
     if ((${#good[@]} > 1)); then watch_over "${good[-1]}"; fi
-    watch "$ranks"
-    if ((${#good[@]} > 1)); then kill "$pulse"; fi
+    # A trapped signal ends a wait.
+    local ended
+    caught=yes
+    while [[ -n $caught ]]; do
+        caught=
+        wait "$coordinator"
+        ended=$?
+        # 127: it had been waited for already.
+        if ((ended != 127)); then code=$ended; fi
+    done
+    coordinator=
+    # It takes a while where a node has died that Slurm does not know of.
     for step in $(steps); do scancel --quiet --signal=KILL "$step"; done
+    if ((${#good[@]} > 1)); then kill "$pulse"; fi
 }
 
+stopped=
+caught=
+coordinator=
+code=75
+cd "$workdir" || exit 64
+mkdir -p "$out" || exit 75
+while :; do
+    # Says here what is wrong with the recipe or its data, and ends the job after too many attempts without progress.
+    state=$("$python" -m launch attempt "${arguments[@]}") || exit
+    say "$state"
+    if [[ $state == finished* ]]; then exit 0; fi
+    attempt
+    # For `launch goodput`.
+    printf '{"time": %s, "event": "attempt.ended"}\n' "$(date +%s.%N)" >>"$out/journal.jsonl"
+    say "the run ended with $code"
+    if [[ $code =~ ^($fatal_codes)$ ]]; then exit "$code"; fi
+    if [[ $stopped == USR1 ]]; then
+        say "out of time; going on in the next allocation"
+        requeue
+    fi
+    if [[ -n $stopped ]]; then exit 143; fi
+done

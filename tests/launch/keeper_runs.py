@@ -1,11 +1,12 @@
 """Runs under keepers, as a user would start them: real processes on emulated nodes, real signals, the tiny recipe."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from core.codetree import ROOT
 from core.hashing import hash_file
 from core.journal import read_journal
 from tests.launch.conftest import processes_with, wait_until
+from tests.launch.namespaces import Machine
 from tests.train.runs import Tiny, finished_folder
 
 DEADLINE_S = 300.0
@@ -37,6 +39,7 @@ class Kept:
 
     out: Path
     process: "subprocess.Popen[str]"
+    arguments: Sequence[str] = ()
     stderr: str = ""
     _status: dict[str, Any] = field(default_factory=dict)
 
@@ -72,10 +75,11 @@ class Kept:
         """Wait for an event; the run's end is one too."""
         wait_until(lambda: is_so() or self.process.poll() is not None, what, deadline_s=DEADLINE_S)
 
-    def finish(self) -> int:
-        """Wait for the end; returns the exit code, and sees that nobody is left."""
+    def finish(self, *, others: Sequence[str] = ()) -> int:
+        """Wait for the end; returns the exit code, and sees that nobody is left but the keepers of `others`."""
         _, self.stderr = self.process.communicate(timeout=DEADLINE_S)
-        wait_until(lambda: not processes_with(str(self.out)), "every process has ended")
+        left = {pid for node in others for pid in processes_with(f"--node={node}")}
+        wait_until(lambda: not {*processes_with(str(self.out))} - left - _below(left), "every process has ended")
         return self.process.returncode
 
     def weights(self) -> str:
@@ -89,6 +93,17 @@ class Kept:
         return [(line["step"], line["why"]) for line in read_journal(path) if line["event"] == "run.resumed"]
 
 
+def _below(pids: Collection[int]) -> set[int]:
+    """All processes that descend from these."""
+    found: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            children = {int(word) for word in words}
+            found |= children | _below(children)
+    return found
+
+
 def weights_of(out: Path) -> str:
     """SHA-256 of a finished run's final weights."""
     folder = finished_folder(out)
@@ -97,17 +112,49 @@ def weights_of(out: Path) -> str:
 
 
 @contextmanager
+def joined_run(tiny: Tiny, out: Path, machines: Sequence[Machine], *overrides: str) -> Iterator[Kept]:
+    """A run whose keepers join from all machines but the last, on which the coordinator is."""
+    *nodes, outside = machines
+    arguments = [*tiny.arguments(out, *SHAPE), *KEPT, f"launch.address={outside.address}", *overrides]
+    log = (out.parent / f"{out.name}.log").open("w")
+    joined = [
+        subprocess.Popen(
+            one.command([sys.executable, "-m", "launch", "join", *arguments, f"--node={one.name}"]),
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
+        for one in nodes
+    ]
+    try:
+        with supervised(arguments, out, on=outside) as run:
+            yield run
+    finally:
+        for process in joined:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+@contextmanager
 def kept_run(tiny: Tiny, out: Path, *overrides: str) -> Iterator[Kept]:
     """Start `python -m launch supervise` on the tiny recipe; whatever is left of it at the end is killed."""
-    arguments = [*tiny.arguments(out, *SHAPE), *KEPT, *overrides]
+    with supervised([*tiny.arguments(out, *SHAPE), *KEPT, *overrides], out) as run:
+        yield run
+
+
+@contextmanager
+def supervised(arguments: Sequence[str], out: Path, *, on: Machine | None = None) -> Iterator[Kept]:
+    """Start `python -m launch supervise`, here or on a machine; whatever is left at the end is killed."""
+    command = [sys.executable, "-m", "launch", "supervise", *arguments]
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch", "supervise", *arguments],
+        on.command(command) if on else command,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    run = Kept(out, process)
+    run = Kept(out, process, arguments)
     try:
         yield run
     finally:

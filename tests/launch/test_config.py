@@ -18,6 +18,8 @@ def test_nothing_of_it_is_identity() -> None:
     [
         ({"ranks": 0}, "launch.ranks is 0"),
         ({"max_restarts_without_progress": -1}, "launch.max_restarts_without_progress is -1"),
+        ({"nodes": 0}, "launch.nodes is 0"),
+        ({"nodes": 2, "min_nodes": 3}, "launch.min_nodes is 3, more than the 2"),
         ({"stall_s": -1.0}, "launch.stall_s is -1.0"),
         ({"kill_at_step": -1}, "launch.kill_at_step is -1"),
         ({"kill_at_step": 5}, "launch.kill_rank -1 is none of the 1 ranks"),

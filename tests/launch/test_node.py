@@ -7,7 +7,6 @@ import pytest
 from core.errors import ConfigError
 from launch.config import LaunchConfig
 from launch.node import Place, place_of
-from launch.renderers.config import ClusterConfig
 from tests.conftest import run_module
 from tests.train.runs import Tiny, pack_once
 
@@ -24,7 +23,7 @@ def test_what_would_fail_again_has_its_own_code(tiny: Tiny, tmp_path: Path) -> N
     assert ended.stderr.splitlines()[-1].startswith("error: node 0 of 1: ")
 
 
-CLUSTER = LaunchConfig(cluster=ClusterConfig(nodes=2))
+CLUSTER = LaunchConfig(nodes=2)
 
 
 def test_a_node_knows_its_place_from_its_scheduler() -> None:

@@ -184,7 +184,7 @@ def test_limits_of_nothing_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_two_real_probes_agree_and_a_floor_that_is_missed_ends_it_with_75(tiny_recipe: Path) -> None:
-    small = ["launch.cluster.nodes=2", "launch.preflight.disk_mb=1", "launch.preflight.network_mb=1"]
+    small = ["launch.nodes=2", "launch.preflight.disk_mb=1", "launch.preflight.network_mb=1"]
     slow = ["launch.preflight.burn_rounds=2", "launch.preflight.min_network_mb_per_s=0.001"]
     unlikely = ["launch.preflight.min_disk_mb_per_s=0.001", "launch.preflight.max_fsync_ms=60000"]
     said = run_module(

@@ -66,7 +66,7 @@ def check_result(tiny: Tiny, out: Path) -> None:
 
 def test_two_nodes_under_torchrun_s_agent(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    hosts = ["launch.cluster.nodes=2", "launch.cluster.hosts=[127.0.0.1,127.0.0.1]", "launch.cluster.port=29653"]
+    hosts = ["launch.nodes=2", "launch.cluster.hosts=[127.0.0.1,127.0.0.1]", "launch.cluster.port=29653"]
     path = script(tiny, out, "launch.target=torchrun", "train.placement=hsdp", *hosts)
     said = run([["bash", str(path), "0"], ["bash", str(path), "1"]], out)
     assert "error: node 1 of 2: rank 1 died without a word" in said[1]
@@ -76,7 +76,7 @@ def test_two_nodes_under_torchrun_s_agent(tiny: Tiny, tmp_path: Path) -> None:
 @needs_deepspeed
 def test_deepspeed_s_launcher_with_a_hostfile(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    hosts = ["launch.cluster.hosts=[localhost]", "launch.cluster.ranks_per_node=2", "launch.cluster.port=29657"]
+    hosts = ["launch.cluster.hosts=[localhost]", "launch.ranks_per_node=2", "launch.cluster.port=29657"]
     path = script(tiny, out, "launch.target=deepspeed", "train.placement=deepspeed2", *hosts)
     (said,) = run([["bash", str(path)]], out)
     assert " finished " in said.splitlines()[-1]

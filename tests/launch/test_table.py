@@ -7,8 +7,8 @@ import pytest
 
 from core.artifact import Artifact, build, plan
 from core.errors import DeterministicError
-from launch.drill import Survived
 from launch.pipeline import conclude
+from launch.strike import Survived
 from launch.table import Row, closing, duration
 
 HEADS = {"bundle": "tiny", "root": "r" * 64, "trajectory_head": "t" * 64, "full_head": "f" * 64}

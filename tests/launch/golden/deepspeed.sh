@@ -19,6 +19,11 @@ grace_s=2
 start_s=1800
 stall_s=600
 
+say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
+
+# A sleep that a trapped signal ends.
+nap() { sleep "$1" & wait $!; }
+
 # Run it on the first node, from where ssh reaches the others without a password; DeepSpeed uses pdsh.
 end() { kill -TERM -- "-$1" 2>/dev/null && nap "$grace_s" && kill -KILL -- "-$1" 2>/dev/null; }
 
@@ -45,8 +50,6 @@ trap 'stopped=TERM; end "$starter"' TERM INT
 # ends them. The ranks leave notes in $notes, and those are believed, not a starter's exit code: srun was seen to end
 # with 0 after a node had died, and torchrun ends with 1 whatever a rank has said.
 
-say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
-
 has_failed() { grep -qE '"exit_code": [1-9]' "$notes"/rank*.exit.json 2>/dev/null; }
 
 # The code with which a rank said that it would fail again anywhere; nothing if none did.
@@ -60,9 +63,6 @@ is_hung() {
         ((SECONDS - began > start_s))
     fi
 }
-
-# A sleep that a trapped signal ends.
-nap() { sleep "$1" & wait $!; }
 
 # Waits for the starter of the ranks; a failed or hung rank ends them all at once.
 watch() {

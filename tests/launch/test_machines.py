@@ -1,0 +1,93 @@
+"""Keepers on several machines (network namespaces), and what happens when the network between them is cut."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, joined_run, supervised, weights_of
+from tests.launch.namespaces import Machine, machines, why_not
+from tests.train.ranks import run_ranks
+from tests.train.runs import Tiny, pack_once
+from train.run import main
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are some")
+SOON = "launch.node_timeout_s=8"
+# More than a cut that is waited for in a test, and than the silence of a machine with more to do than it can.
+PATIENT = "launch.node_timeout_s=60"
+
+
+@pytest.fixture(scope="module")
+def tiny(shared_recipe: Path) -> Tiny:
+    """The session's tiny recipe with its packed tokens."""
+    return pack_once(shared_recipe)
+
+
+@pytest.fixture(scope="module")
+def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The final weights of the run that nothing happened to, on one rank without a keeper."""
+    root = tmp_path_factory.mktemp("clean")
+    assert run_ranks(1, main, [tiny.arguments(root, *SHAPE)], notes=root / "notes").exit_codes == [0]
+    return weights_of(root)
+
+
+@pytest.fixture
+def network() -> Iterator[list[Machine]]:
+    """Two machines that train, a spare, and one beside them."""
+    with machines(3) as made:
+        yield made
+
+
+def _seated(run: Kept) -> list[list[str]]:
+    return [event["seated"] for event in run.events("generation.began")]
+
+
+def _machine(network: list[Machine], name: str) -> Machine:
+    return next(one for one in network if one.name == name)
+
+
+@pytest.mark.parametrize("how", ["drop", pytest.param("unplug", marks=pytest.mark.slow)])
+def test_a_machine_that_is_cut_off_is_replaced_and_can_commit_nothing(
+    tiny: Tiny, clean: str, tmp_path: Path, network: list[Machine], how: str
+) -> None:
+    out = tmp_path / "out"
+    with joined_run(tiny, out, network, UNHURRIED, SOON) as run:
+        run.wait_for_step(3)
+        # The first rank's: it writes ledger and checkpoints, and still sees the folder.
+        lost = _seated(run)[0][0]
+        getattr(_machine(network, lost), how)()
+        assert run.finish(others=(lost,)) == 0, run.stderr
+    first, second = _seated(run)
+    assert lost in first and lost not in second and len(second) == 2
+    assert run.events("failed")[0]["word"] == "it has said nothing for 8 s"
+    assert run.weights() == clean
+
+
+def test_a_cut_that_heals_in_time_restarts_nobody(
+    tiny: Tiny, clean: str, tmp_path: Path, network: list[Machine]
+) -> None:
+    with joined_run(tiny, tmp_path / "out", network, UNHURRIED, PATIENT) as run:
+        run.wait_for_step(3)
+        flapping = _machine(network, _seated(run)[0][0])
+        flapping.drop()
+        run.wait(lambda: flapping.dropped() >= 10, "ten packets are lost")
+        flapping.heal()
+        assert run.finish() == 0, run.stderr
+    assert len(_seated(run)) == 1 and not run.events("failed")
+    assert run.weights() == clean
+
+
+# Slow: 12 s of processor time; test_keeper.py has it on one machine.
+@pytest.mark.slow
+def test_the_loss_of_the_coordinators_machine_stops_nobody(
+    tiny: Tiny, clean: str, tmp_path: Path, network: list[Machine]
+) -> None:
+    out = tmp_path / "out"
+    with joined_run(tiny, out, network, UNHURRIED, PATIENT) as run:
+        run.wait_for_step(3)
+        run.process.kill()
+        run.process.wait()
+        with supervised(run.arguments, out, on=network[-1]) as again:
+            assert again.finish() == 0, again.stderr
+    assert len(_seated(again)) == 1 and again.events("taken up")
+    assert again.weights() == clean
