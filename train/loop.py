@@ -114,9 +114,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         _record_scores(journal, done)
         if world.is_first:
             _record_digests(journal, done)
-        if job.balance and job.balance.is_shifted:
-            times_ms = [own_ns / 1e6 for own_ns in job.balance.times_ns]
-            journal.event("work.shifted", step=done.step, micro_batches=job.balance.counts, times_ms=times_ms)
+        _record_shift(journal, job, step=done.step)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step, meter=meter)
         began = time.perf_counter()
         leave_beat(done.step)
@@ -328,6 +326,12 @@ def _record_digests(journal: Journal, done: Done) -> None:
     if done.numbers.roots:
         losses = [loss.hex() for loss in done.numbers.losses]
         journal.record("step.digested", step=done.step, losses=losses, roots=list(done.numbers.roots))
+
+
+def _record_shift(journal: Journal, job: Job, *, step: int) -> None:
+    if job.balance and job.balance.is_shifted:
+        times_ms = [own_ns / 1e6 for own_ns in job.balance.times_ns]
+        journal.event("work.shifted", step=step, micro_batches=job.balance.counts, times_ms=times_ms)
 
 
 def _record_step(journal: Journal, done: Done, *, began: float, tokens: int, meter: Meter | None) -> None:
