@@ -18,6 +18,7 @@ from typing import Any
 from core.errors import DataError
 from core.seeds import derive_seed
 from release.alive import FOLDER, alive
+from release.checks import expect
 from release.contents import Bundle
 from release.stage import ask
 from release.verdict import InconclusiveError, UnsupportedError
@@ -55,6 +56,11 @@ def forward(bundle: Bundle) -> str:
 def scores(bundle: Bundle) -> str:
     """A drawn part of scores and samples, or all, comes out of the published weights again; results follow."""
     _require(bundle, "windows.jsonl")
+    facts, results = bundle.artifacts["evaluate"]["facts"], bundle.read_json("eval/results.json")
+    said = {"bits_per_byte": results["total"]["bits_per_byte"]}
+    said["bits_per_byte_by_source"] = {name: own["bits_per_byte"] for name, own in results["sources"].items()}
+    for name, value in said.items():
+        expect(f"{name} in artifact evaluate", facts[name], value)
     seed = derive_seed(int(bundle.root, 16), "scores", bundle.nonce)
     counts = (ALL, ALL) if bundle.is_everything else (BATCHES, SAMPLES)
     drawn = ["--scores", bundle.folder / "eval", "--draw", seed, "--batches", counts[0], "--samples", counts[1]]

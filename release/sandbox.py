@@ -91,10 +91,13 @@ def describe() -> str:
         done = subprocess.run(command, preexec_fn=confine, capture_output=True, text=True, check=False)
         is_separate = done.stdout.strip() != str(Path("/proc/self/ns/net").readlink()) and done.returncode != 0
     if is_separate:
-        return "code ran without network, on files that it could not write, under limits of memory and CPU time"
+        return (
+            "sandbox: code ran without network, on files that it could not write, under limits of memory and CPU time; "
+            "cannot catch: flaws of the kernel, and what is learned by reading this user's files"
+        )
     return (
-        "code ran under limits of memory and CPU time, but this system permits no namespaces: neither the network nor "
-        "this user's files were out of its reach"
+        "sandbox: code ran under limits of memory and CPU time, but this system permits no namespaces; cannot catch: "
+        "what it did over the network and to this user's files"
     )
 
 

@@ -290,8 +290,12 @@ FORGERIES = [
 
 # What a maker who forgets nothing gets past every check that trains nothing; what is left to catch it.
 UNSEEN = {
-    "a loss or gradient norm that was never computed, chained and refitted": "V4, if its segment is drawn; V5",
-    "samples that the model never wrote, refitted": "V5",
+    "a gradient norm, or a loss between checkpoints, that was never computed": "V4, if its segment is drawn; V5",
+    "windows and samples, refitted, that were not drawn": "V2 with --all; V5",
+    "other runs that were tried and hidden; a seed that was picked": "nothing",
+    "training on the test texts, where the texts are not in the declared data": "V5",
+    "poison in the declared data, and flaws in packages that both sides run": "nothing",
+    "when it was trained": "nothing here; a dated root elsewhere",
     "the witness": "nothing: it is no part of the root, and says so",
     "what the author says in words": "nothing",
     "a source's licence, stated falsely from the beginning": "nothing here; its evidence is in data/evidence/",

@@ -9,6 +9,7 @@ from core.artifact import WITNESS
 from core.hashing import canonical_json, hash_file, hash_value
 from core.ledger import Line, full_head, trajectory_head
 from release.manifest import NAME, list_files, read_manifest, write_manifest
+from release.weights import chunk_hashes, state_root
 
 LEDGER = "logs/ledger.jsonl"
 
@@ -65,6 +66,31 @@ def make_consistent(folder: Path) -> None:
     digests = {path.stem: hash_file(path) for path in (folder / "artifacts").iterdir()}
     edit_json(folder / "bundle.json", **heads, artifacts=digests)
     reseal(folder)
+
+
+def refit_states(folder: Path) -> None:
+    """Make ledger and checkpoints name the state roots that the tensors have, and the ledger be chained anew."""
+    facts = {}
+    for checkpoint in sorted((folder / "checkpoints").iterdir()):
+        tensors = [checkpoint / name for name in ("model.safetensors", "optimizer.safetensors")]
+        root, step = state_root(tensors), int(checkpoint.name.removeprefix("step-"))
+        edit_ledger(folder, step=step, state=root)
+        edit_json(checkpoint / "state.json", state_root=root)
+        edit_json(checkpoint / "manifest.json", state_root=root, chunks=chunk_hashes(tensors))
+        facts = {"state_root": root, "weights_sha256": hash_file(tensors[0])}
+    record = json.loads((folder / "artifacts/train.json").read_bytes())
+    edit_json(folder / "artifacts/train.json", facts={**record["facts"], **facts})
+    edit_json(folder / "bundle.json", weights_sha256=facts["weights_sha256"])
+
+
+def refit_stage(folder: Path, stage: str, place: str) -> None:
+    """Make a stage's record list the files that lie in its folder now, whatever they are."""
+    listed = [
+        {"path": path.relative_to(folder / place).as_posix(), "bytes": path.stat().st_size, "sha256": hash_file(path)}
+        for path in sorted((folder / place).rglob("*"))
+        if path.is_file()
+    ]
+    edit_json(folder / f"artifacts/{stage}.json", files=listed)
 
 
 def _refit_artifacts(folder: Path, heads: dict[str, str]) -> None:

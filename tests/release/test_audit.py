@@ -3,7 +3,7 @@ import math
 import pytest
 
 from core.codetree import ROOT
-from release.audit import Segment, all_segments, audit, chance_caught, draw, odds, with_ends
+from release.audit import Segment, all_segments, audit, boundaries, chance_caught, draw, expected, joined, odds
 from release.contents import Bundle
 from release.verdict import InconclusiveError, UnsupportedError
 from tests.release.forgery import edit_json
@@ -31,18 +31,32 @@ def test_the_chance_of_catching_is_counted_right() -> None:
         1 - math.prod((80 - i) / (100 - i) for i in range(5))
     )
     assert chance_caught(12, cheated=1, drawn=12) == 1.0
-    assert odds(12, able=4, drawn=1) == (
-        "drawn 1 of 12 segments, 4 of which can be; would have caught cheating in 1 % (1 of 12) with 8 %, "
-        "5 % (1 of 12) with 8 %, 10 % (2 of 12) with 17 % probability"
+    assert chance_caught(3, cheated=4, drawn=1) == 1.0
+    assert odds(12, able=12, always=2, drawn=1) == (
+        "drawn 1 of 10 segments besides the 2 that always are; would have caught cheating outside those in 1 % (1 of 12) "
+        "with 10 %, 5 % (1 of 12) with 10 %, 10 % (2 of 12) with 20 % probability"
     )
+    assert "; 8 can never be drawn" in odds(12, able=4, always=2, drawn=1)
 
 
-def test_the_first_and_the_last_segment_are_added_once() -> None:
-    first, middle, last = SEGMENTS[0], SEGMENTS[5], SEGMENTS[-1]
-    assert with_ends([middle], SEGMENTS) == [first, middle, last]
-    assert with_ends([last], SEGMENTS) == [first, last]
-    assert with_ends([], SEGMENTS[:1]) == [first]
-    assert with_ends([], []) == []
+def test_segments_with_the_first_the_last_and_every_boundary_are_audited_always(bundle: Bundle) -> None:
+    # 12 steps with 3 of warm-up, in one phase.
+    assert boundaries(bundle) == [1, 4, 12]
+    train = {**bundle.trained["train"], "decay_steps": 5}
+    edit_json(bundle.folder / "config/train.json", train=train)
+    order = bundle.read_json("data/pack/order.json")
+    samples = train["micro_batches"] * train["micro_batch"]
+    phases = [*order["phases"], {"start": 5 * samples}, {"start": 5 * samples + 1}, {"start": 99 * samples}]
+    edit_json(bundle.folder / "data/pack/order.json", phases=phases)
+    del bundle.trained
+    assert boundaries(bundle) == [1, 4, 6, 8, 12]
+    assert expected(SEGMENTS, [1, 20, 21, 240]) == [SEGMENTS[0], SEGMENTS[1], SEGMENTS[-1]]
+
+
+def test_segments_that_follow_each_other_are_replayed_as_one() -> None:
+    first, second, last = SEGMENTS[0], SEGMENTS[1], SEGMENTS[-1]
+    assert joined([first, second, last]) == [Segment(0, 40), last]
+    assert joined([]) == []
 
 
 def test_a_machine_that_answers_the_profile_otherwise_cannot_judge(bundle: Bundle) -> None:
