@@ -15,6 +15,7 @@ from typing import Any
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_value, sha256_hex
 from release.gitpack import BRANCH, EXECUTABLE, FILE, LINK, CodeFile, git_bundle, tree_id
+from release.gitread import check_git_bundle
 
 CodeFiles = dict[str, CodeFile]
 
@@ -68,9 +69,11 @@ def read_tree(folder: Path) -> dict[str, Any]:
 def clone(folder: Path, to: Path) -> None:
     """Clone `repo.bundle` and check the clone against `tree.json`; a right clone that is there already is kept.
 
-    Raises DataError if git refuses the bundle or if the clone has another tree.
+    Raises DataError if the bundle would unpack to more than code has, if git refuses it, or if the clone has another
+    tree.
     """
     if not to.exists():
+        check_git_bundle(folder / "repo.bundle")
         command = ["git", "-c", "core.autocrlf=false", "clone", "-q", str(folder / "repo.bundle"), str(to)]
         done = subprocess.run(command, env=_clean_environment(), capture_output=True, text=True, check=False)
         if done.returncode:

@@ -35,7 +35,8 @@ class Bundle:
     `scratch` is a folder for what checks unpack; `parent` is the checkpoint that this run goes on from, or a folder
     that has it under `checkpoints/`, if it is not inside; `key` is the maker's public key and `verifiers` are those of
     others, as files. What checks find: `code` is the folder whose code may be run, and `is_whole` says that every file
-    has the hash that the manifest gives.
+    has the hash that the manifest gives; `seen` are files that are here by reference only, and whose bytes were seen
+    elsewhere.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Bundle:
     scratch: Path = field(default_factory=Path)
     code: Path = field(default_factory=Path)
     is_whole: bool = False
+    seen: set[str] = field(default_factory=set)
 
     @cached_property
     def profile_difference(self) -> str:

@@ -36,6 +36,9 @@ from release.publish.place import open_source
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "report": ("weights/", "checkpoints/", "data/pack/"),
     "alive": ("weights/",),
+    "forward": ("weights/",),
+    "scores": ("weights/",),
+    "losses": ("checkpoints/", "data/pack/"),
     "data": ("data/pack/",),
     "corpus": ("data/pack/",),
     "checkpoints": ("checkpoints/",),

@@ -10,8 +10,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from core.durable import write_durably
 from core.errors import ConfigError, DataError
 from release import checks
 from release.alive import alive
@@ -22,6 +24,7 @@ from release.form import form
 from release.forward import forward, losses, scores
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
 from release.openness.render import is_fresh
+from release.openness.verified import check_report, verified_page
 from release.rates import rates
 from release.sandbox import describe
 from release.signing.attestations import is_there, signature
@@ -81,7 +84,7 @@ def main(arguments: list[str]) -> None:
     """Run the verb: one line a check. Raises DataError if one is FAIL, InconclusiveError if one cannot be judged."""
     parser = Parser(
         "python -m release verify BUNDLE [--level LEVEL] [--root HEX] [--key PUB] [--verifier PUB] [--nonce TEXT] "
-        "[--segments N] [--ranks N] [--all] [--parent FOLDER] [--mirror SOURCE]"
+        "[--segments N] [--ranks N] [--all] [--parent FOLDER] [--mirror SOURCE] [--report OUT.html]"
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--level", choices=LEVELS, default=DEFAULT_LEVEL)
@@ -94,6 +97,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--mirror", action="append", default=[])
+    parser.add_argument("--report", type=Path)
     given = parser.parse_args(arguments)
     for name, count in {"segments": given.segments, "ranks": given.ranks}.items():
         if count < 1:
@@ -102,12 +106,18 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"{given.level} is a verb of its own: {ELSEWHERE[given.level]} BUNDLE")
     with tempfile.TemporaryDirectory(prefix="wholegrain-filled-") as scratch:
         bundle = open_bundle(given.bundle)
+        if given.report:
+            check_report(given.report, bundle)
         if given.mirror:
             whole = Path(scratch) / bundle.folder.name
             fill(bundle, whole, mirrors=given.mirror)
             bundle = open_bundle(whole)
-        findings = _say_all(bundle, given)
-    sys.stdout.write(f"{reached(given.level)}{describe()}\n")
+        findings, confined = _say_all(bundle, given), describe()
+        if given.report:
+            made = datetime.now(UTC).isoformat(timespec="seconds")
+            content = verified_page(bundle, findings, level=given.level, made=made, confined=confined)
+            write_durably(given.report, content.encode())
+    sys.stdout.write(f"{reached(given.level)}{confined}\n")
     conclude(findings, subject=str(given.bundle))
 
 

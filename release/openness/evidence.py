@@ -26,6 +26,13 @@ FOLDERS = {
     "evaluation_code": ("evaluation",),
 }
 WEIGHTS = "weights/final"
+# Where the parts lie that a thin bundle has by digest.
+LIES_IN = {
+    "final": f"{WEIGHTS}/",
+    "intermediate": "checkpoints/",
+    "optimizer": "checkpoints/",
+    "datasets": "data/pack/",
+}
 UNREADABLE = (DataError, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
@@ -34,7 +41,25 @@ def in_bundle(bundle: Bundle, words: Words) -> dict[str, Found]:
     found = {key: _guard(look, bundle) for key, look in LOOKS.items()}
     found |= {key: _guard(lambda b, key=key: _code(b, key), bundle) for key in FOLDERS}  # type: ignore[misc]
     found |= {"model_card": _card(bundle, words), "report": _report(bundle, words), "paper": _paper(bundle, words)}
+    found |= {key: part for key in LIES_IN if (part := _referenced(bundle, key))}
     return {key: found.get(key, MISSING) for key in BY_KEY}
+
+
+def _referenced(bundle: Bundle, key: str) -> Found | None:
+    """A part that is here by digest only: it counts if its bytes were seen at a mirror. None if it is here."""
+    lacking = [entry for entry in bundle.absent.values() if entry.path.startswith(LIES_IN[key])]
+    if not lacking:
+        return None
+    is_seen = all(entry.path in bundle.seen for entry in lacking)
+    said = f"{len(lacking)} files by digest"
+    return Found(
+        status=Status.BY_REFERENCE if is_seen else Status.MISSING,
+        paths=tuple(entry.path for entry in lacking),
+        bytes=sum(entry.bytes for entry in lacking),
+        licence=" AND ".join(sorted({entry.license for entry in lacking})),
+        proof=f"{said}; the bytes at a mirror have them" if is_seen else "",
+        note="" if is_seen else f"{said}, which nobody looked for: --mirror SOURCE does",
+    )
 
 
 def _guard(look: Callable[[Bundle], Found], bundle: Bundle) -> Found:
@@ -67,10 +92,12 @@ def _architecture(bundle: Bundle) -> Found:
     tree = read_tree(bundle.folder / "code")
     if not any(name.startswith("model/") for name in tree["sha256"]):
         return MISSING
-    strange = first_strange_shape(bundle.folder / WEIGHTS)
+    is_thin = any(path.startswith(f"{WEIGHTS}/") for path in bundle.absent)
+    strange = "" if is_thin else first_strange_shape(bundle.folder / WEIGHTS)
     if strange:
         raise DataError(strange)
-    proof = f"the code of model/ is in the git bundle; {say(read_config(bundle.folder / WEIGHTS))}"
+    held = "the weights are not here to hold it against" if is_thin else say(read_config(bundle.folder / WEIGHTS))
+    proof = f"the code of model/ is in the git bundle; {held}"
     return _there(bundle, ["code/repo.bundle", f"{WEIGHTS}/config.json"], licence=CODE_LICENSE, proof=proof)
 
 

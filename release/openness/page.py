@@ -11,6 +11,8 @@ from release.openness.report import Report
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 260, 60, 34, 10
 MAX_POINTS = 600
 LONGEST_WORD = 30
+MADE_WITH_IT = "This page was made with the release and cannot vouch for it."
+FOUND = "This page was made by the verifier that its beginning tells of; to check it, verify yourself."
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--dim:#5b6570;--line:#d7dce1;--paper:#fff;--card:#f5f7f8;--good:#137a4a;
 --bad:#b3261e;--half:#8a6100;--accent:#2458b3}
@@ -58,20 +60,31 @@ td:empty{display:none}
 """
 
 
-def page(facts: Facts, report: Report) -> str:
-    """The page."""
+def document(title: str, body: str) -> str:
+    """A page of some content, which is HTML already."""
     return f"""\
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(facts.name)}</title>
+<title>{escape(title)}</title>
 <style>{STYLE}</style>
 </head>
 <body>
 <main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def page(facts: Facts, report: Report, *, found: str = "") -> str:
+    """The page of a release; `found` is what a verifier found, as HTML, and stands before all that the release says."""
+    body = f"""\
 <h1>{escape(facts.name)}</h1>
+{found}
 <p class="verdict">{escape(report["verdict"])}</p>
 {_path(report)}
 <p class="dim">Next step: {escape(report["place"]["next_step"] or "none")}. You cannot: \
@@ -84,27 +97,24 @@ text, one run, nothing smoothed{f"; {MAX_POINTS} of its steps are drawn" if fact
 <h2>How the data flowed</h2>
 {_flow(facts)}
 <h2>Sources</h2>
-{_table(("source", "licence", "evidence", "language", "documents", "tokens"), _sources(facts))}
+{table(("source", "licence", "evidence", "language", "documents", "tokens"), _sources(facts))}
 <h2>Scores</h2>
-{_table(("held-out text", "bits per byte", "unigram", "zstd"), _scores(facts))}
+{table(("held-out text", "bits per byte", "unigram", "zstd"), _scores(facts))}
 <p class="dim">Lower is better. Of this release's own held-out texts, so they compare with nothing else.</p>
 <h2>Cost</h2>
-{_table(("what", "value", "how known", "from"), _costs(facts))}
+{table(("what", "value", "how known", "from"), _costs(facts))}
 <p class="dim">Hours, memory and energy, as the clock and the machine told them, are in <code>witness/cost.json</code>,
 outside the root.</p>
 <h2>What is inside</h2>
 {_components(report)}
 <h2>Other reckonings</h2>
-{_table(("measure", "result"), _measures(report))}
+{table(("measure", "result"), _measures(report))}
 <h2>Verify it</h2>
-<p>This page was made with the release and cannot vouch for it. Ask for the root where you trust the answer, then run
+<p>{FOUND if found else MADE_WITH_IT} Ask for the root where you trust the answer, then run
 <code>sh verify.sh --root HEX</code>, or with its maker's key <code>--key PUB</code>.</p>
-{_table(("level", "claims", "strength", "cannot catch"), _ladder())}
-{_table(("head", "SHA-256"), facts.heads.items())}
-</main>
-</body>
-</html>
-"""
+{table(("level", "claims", "strength", "cannot catch"), _ladder())}
+{table(("head", "SHA-256"), facts.heads.items())}"""
+    return document(facts.name, body)
 
 
 def curve(values: Sequence[float]) -> str:
@@ -185,13 +195,19 @@ def _components(report: Report) -> str:
         )
         for row in report["components"]
     ]
-    return _table(("part", "status", "licence", "what proves it"), rows)
+    return table(("part", "status", "licence", "what proves it"), rows)
 
 
 class Marked(str):
     """A status, which is shown in its colour."""
 
-    __slots__ = ()
+    def __new__(cls, text: str, colour: str = "") -> "Marked":
+        """`colour` is a class of the style sheet; without it, the text names it."""
+        made = super().__new__(cls, text)
+        made.colour = colour or text.replace(" ", "-")
+        return made
+
+    colour: str
 
 
 def _sources(facts: Facts) -> list[tuple[str, ...]]:
@@ -248,7 +264,8 @@ def _ladder() -> list[tuple[str, ...]]:
     return [(f"{name} {rung.name}", rung.claim, rung.strength, rung.cannot_catch) for name, rung in LEVELS.items()]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """An HTML table; on a phone each row becomes a block."""
     lines = "".join(
         f"<tr>{''.join(_cell(name, value) for name, value in zip(head, row, strict=True))}</tr>" for row in rows
     )
@@ -258,7 +275,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _cell(name: str, value: Any) -> str:
     text = str(value)
-    marks = [value.replace(" ", "-")] if isinstance(value, Marked) else []
+    marks = [value.colour] if isinstance(value, Marked) else []
     # A digest has nowhere to break, and would push the page wider than a phone.
     marks += ["long"] if max(map(len, text.split()), default=0) > LONGEST_WORD else []
     marks += ["short"] if len(text) <= LONGEST_WORD // 2 else []

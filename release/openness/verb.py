@@ -1,6 +1,6 @@
 """Verb openness: how open a release is, computed from what it holds.
 
-usage: python -m release openness BUNDLE|FOLDER [--json] [--verifier PUB]
+usage: python -m release openness BUNDLE|FOLDER [--json] [--verifier PUB] [--mirror SOURCE]
 
 Takes a bundle, or a folder of weights as others publish them. `--verifier` names the key of a party that you trust: its
 signed word that a replay passed (V4 or above) can lift a release to the open full pipeline.
@@ -20,6 +20,7 @@ from release.openness.facts import WORDS_PATH, Facts, bundle_facts
 from release.openness.folder import folder_facts
 from release.openness.report import compose, to_markdown
 from release.openness.words import Words, read_words
+from release.publish.mirror import look_for_absent
 from release.signing.attestations import SUFFIX
 from release.signing.dsse import read_envelope
 from release.signing.keys import read_public
@@ -29,14 +30,17 @@ REPLAYED_FROM = "V4"
 
 def main(arguments: list[str]) -> None:
     """Run the verb: write the report to standard output."""
-    parser = Parser("python -m release openness BUNDLE|FOLDER [--json] [--verifier PUB]")
+    parser = Parser("python -m release openness BUNDLE|FOLDER [--json] [--verifier PUB] [--mirror SOURCE]")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verifier", type=Path, action="append", default=[])
+    parser.add_argument("--mirror", action="append", default=[])
     given = parser.parse_args(arguments)
     if not given.folder.is_dir():
         raise ConfigError(f"{given.folder} is no folder; name a bundle or a folder of weights")
     bundle = as_bundle(given.folder)
+    if bundle and given.mirror:
+        look_for_absent(bundle, given.mirror)
     facts = facts_of(bundle) if bundle else folder_facts(given.folder)
     is_replayed = bundle is not None and was_replayed(bundle, given.verifier)
     report = compose(facts, is_replayed=is_replayed)

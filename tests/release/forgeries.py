@@ -181,7 +181,11 @@ FORGERIES = [
     Forgery(
         "learning rate edited", lambda f: edit_ledger(f, step=6, is_chained=False, lr="0x1.0p-7"), "ledger checkpoints"
     ),
-    Forgery("loss edited, chained anew", lambda f: edit_ledger(f, step=6, loss="0x1.0p+1"), "chain ledger checkpoints"),
+    Forgery(
+        "loss edited, chained anew",
+        lambda f: edit_ledger(f, step=6, loss="0x1.0p+1"),
+        "chain ledger checkpoints witness",
+    ),
     Forgery(
         "gradient norm edited, chained anew",
         lambda f: edit_ledger(f, step=3, norm="0x1.0p+1"),

@@ -33,10 +33,9 @@ def test_all_parts_of_a_bundle_are_found_but_those_that_nobody_made(bundle: Bund
     assert {key for key, status in found.items() if status is not Status.PRESENT} == {
         "paper",
         "decontamination",
-        "cost",
     }
     assert {key for key, status in statuses(bundle, Words()).items() if status is not Status.PRESENT} == {
-        *("paper", "decontamination", "cost", "model_card", "report")
+        *("paper", "decontamination", "model_card", "report")
     }
 
 

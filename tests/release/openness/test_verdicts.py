@@ -124,5 +124,5 @@ def test_forms_say_what_is_computed_declared_and_left_open() -> None:
     assert rows["provider"] == ("A. Person", "declared")
     assert rows["code of practice"] == ("", "open")
     rows = {row["title"]: (row["value"], row["how"]) for row in report["eu_annex_xi"]["fields"]}
-    assert rows["compute"] == ("300 FLOP by 6 x parameters x tokens", "computed")
+    assert rows["compute"] == ("300 FLOP: 6 x parameters x tokens", "computed")
     assert rows["energy"] == ("", "open")
