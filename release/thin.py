@@ -38,7 +38,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "alive": ("weights/",),
     "forward": ("weights/",),
     "scores": ("weights/",),
-    "losses": ("checkpoints/", "data/pack/"),
+    "losses": ("data/pack/", "checkpoints/", "parents/start/"),
     "data": ("data/pack/",),
     "corpus": ("data/pack/",),
     "checkpoints": ("checkpoints/",),

@@ -21,7 +21,7 @@ The maker forgets something: a digest in the chain of artifacts, the ledger's he
 REFITTED = """
 ## Forged, and every digest, root, record and report made to fit
 What only compares sees nothing here; what computes again does. V2 draws some of the scores, unless `--all` is given,
-and V4 some of the segments besides the first, the last and those where a phase begins: what was not drawn is not caught.
+and V4 some of the segments besides the first, the last and those where a phase begins: what is not drawn passes.
 """
 LEFT = """
 ## What is left

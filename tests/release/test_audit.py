@@ -33,8 +33,8 @@ def test_the_chance_of_catching_is_counted_right() -> None:
     assert chance_caught(12, cheated=1, drawn=12) == 1.0
     assert chance_caught(3, cheated=4, drawn=1) == 1.0
     assert odds(12, able=12, always=2, drawn=1) == (
-        "drawn 1 of 10 segments besides the 2 that always are; would have caught cheating outside those in 1 % (1 of 12) "
-        "with 10 %, 5 % (1 of 12) with 10 %, 10 % (2 of 12) with 20 % probability"
+        "drawn 1 of 10 segments besides the 2 that always are; would have caught cheating outside those in "
+        "1 % (1 of 12) with 10 %, 5 % (1 of 12) with 10 %, 10 % (2 of 12) with 20 % probability"
     )
     assert "; 8 can never be drawn" in odds(12, able=4, always=2, drawn=1)
 

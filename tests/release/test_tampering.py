@@ -76,7 +76,7 @@ def test_no_forgery_under_a_new_manifest_passes_with_the_makers_key_or_the_right
 
 
 def test_what_no_cheap_check_can_see_passes_them_all(bundle: Bundle, tmp_path: Path) -> None:
-    """The honest list: these are in UNSEEN and in docs/release.md because they pass here."""
+    """The honest list: these are in UNSEEN and in docs/tampering.md because they pass here."""
     folder = bundle.folder
     edit_ledger(folder, step=6, norm="0x1.0p-7")
     (folder / "eval/samples.jsonl").write_text('{"prompt": "x", "text": "written by hand"}\n')
@@ -87,7 +87,7 @@ def test_what_no_cheap_check_can_see_passes_them_all(bundle: Bundle, tmp_path: P
     rewrite_readme(folder)
     reseal(folder)
     assert failed(folder, tmp_path) == set()
-    page = (ROOT / "docs/release.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/tampering.md").read_text(encoding="utf-8")
     assert [unseen for unseen in UNSEEN if unseen not in " ".join(page.split())] == []
 
 
