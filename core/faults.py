@@ -16,7 +16,7 @@
     rot       one bit of what the node's keeper holds
 
 A fault without a generation strikes in every one: that is a bug, or broken hardware. One with it strikes once. A phase
-is one of the heart's (core/heart.py) or a step of a checkpoint's commit (COMMIT).
+is one of the heart's (core/heart.py), `micro_batch` before each of them, or a step of a checkpoint's commit (COMMIT).
 """
 
 from dataclasses import dataclass

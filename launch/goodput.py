@@ -27,6 +27,7 @@ from launch.table import columns, duration
 Event = dict[str, Any]
 
 STARTED, STEPPED, FINISHED = "run.started", "step.finished", "run.finished"
+SHIFTED = "work.shifted"
 FAULTS = ("drill.struck", "fault.injected")
 ENDED = ("attempt.ended", "generation.ended", "failed")
 BEGAN = ("attempt.began", "generation.began")
@@ -47,12 +48,16 @@ class Life:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goodput:
-    """The account of a run and what it did; `tokens` are those of steps that stay."""
+    """The account of a run and what it did; `tokens` are those of steps that stay.
+
+    `shifted` says how often slow ranks were given fewer micro-batches, or got them back.
+    """
 
     account: Account
     lives: int
     steps: int
     redone: int
+    shifted: int
     tokens: float
     is_finished: bool
 
@@ -97,6 +102,7 @@ def count(rank: Sequence[Event], outside: Sequence[Event]) -> Goodput:
         lives=len(lives),
         steps=len(kept),
         redone=len(steps) - len(kept),
+        shifted=sum(event["event"] == SHIFTED for event in rank),
         tokens=sum(event["tokens_per_s"] * event["seconds"] for event in kept),
         is_finished=lives[-1].is_finished,
     )
@@ -175,6 +181,8 @@ def as_table(found: Goodput) -> str:
         ("steps", f"{found.steps} that stay, {found.redone} that were lost and done again"),
         ("starts", f"{found.lives}, {'finished' if found.is_finished else 'not finished'}"),
     ]
+    if found.shifted:
+        told.append(("work", f"moved between ranks {found.shifted} times, since some were slower than others"))
     all_of_it = ("all", duration(account.total), "100.0 %")
     return f"{columns([('spent on', 'time', 'share'), *rows, all_of_it])}\n\n{columns(told)}\n"
 
@@ -182,6 +190,12 @@ def as_table(found: Goodput) -> str:
 def as_json(found: Goodput) -> str:
     """The account for programs, in seconds."""
     seconds = {kind.value: found.account.seconds[kind] for kind in Kind}
-    facts = {"starts": found.lives, "steps": found.steps, "redone": found.redone, "tokens": found.tokens}
+    facts = {
+        "starts": found.lives,
+        "steps": found.steps,
+        "redone": found.redone,
+        "shifted": found.shifted,
+        "tokens": found.tokens,
+    }
     whole = {"seconds": seconds, "total": found.account.total, "goodput": found.account.goodput}
     return json.dumps({**whole, **facts, "is_finished": found.is_finished}) + "\n"

@@ -162,7 +162,7 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("lr", "eps", "clip_norm", "timeout_s"), lambda value: value > 0, "above 0"),
     (("beta1", "beta2"), lambda value: 0 <= value < 1, "at least 0 and below 1"),
     (
-        ("weight_decay", "z_loss", "scrub_every_s", "node_ranks", "eval_every_steps"),
+        ("weight_decay", "z_loss", "scrub_every_s", "node_ranks", "eval_every_steps", "balance_every_steps"),
         lambda value: value >= 0,
         "at least 0",
     ),
@@ -216,6 +216,8 @@ class TrainConfig:
     is_recomputed: bool = placement(False)
     timeout_s: float = placement(120.0)
     lock_wait_s: float = placement(10.0)
+    # zero1 and replicated: every so many steps ranks that compute slowly are given fewer micro-batches; 0 is never.
+    balance_every_steps: int = placement(0)
     # fsdp2 and hsdp: a block's weights are given up behind its forward and gathered again for its backward.
     is_resharded: bool = placement(True)
     # hsdp: ranks of a node; 0 is as many as the starter says (LOCAL_WORLD_SIZE).
@@ -251,6 +253,13 @@ class TrainConfig:
             )
 
     def _check_placement(self) -> None:
+        if self.balance_every_steps and (
+            self.placement not in (Placement.ZERO1, Placement.REPLICATED) or self.sum is Sum.FAST
+        ):
+            raise ConfigError(
+                f"train.balance_every_steps is {self.balance_every_steps}; placement {self.placement.value} with sum "
+                f"{self.sum.value} cannot move micro-batches, take zero1 or replicated with sum canonical"
+            )
         if self.node_ranks and self.placement is not Placement.HSDP:
             raise ConfigError(
                 f"train.node_ranks is {self.node_ranks}, which placement {self.placement.value} has no use for; "

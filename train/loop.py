@@ -28,14 +28,16 @@ from data.heldout import Heldout
 from data.loader import Loader
 from model.init import initialize
 from model.numerics import honour
+from train.balance import Balance
+from train.canonical import contiguous_ranges
 from train.chain import chains
 from train.checkpoint import fill_weights, read_moments
-from train.config import Save, WandbMode
+from train.config import Save, TrainConfig, WandbMode
 from train.forward import new_model, run_as_asked
 from train.heldout import Scores, score
 from train.owners import Owners
 from train.parallel import place
-from train.placed import load_moments, put_back, snapshot
+from train.placed import Placed, load_moments, put_back, snapshot
 from train.recipe import Recipe
 from train.records import Records
 from train.runtime import World
@@ -46,6 +48,7 @@ from train.step import Job, Numbers, take_step
 from train.store import open_checkpoint
 from train.tiers import Tiers
 from train.vital import await_release, enter
+from train.zero1 import Zero1
 
 if TYPE_CHECKING:
     from train.wandb_view import WandbView
@@ -107,6 +110,9 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         if view:
             view.log(done.step, numbers=done.numbers, scores=done.scores)
         _record_scores(journal, done)
+        if job.balance and job.balance.is_shifted:
+            times_ms = [own_ns / 1e6 for own_ns in job.balance.times_ns]
+            journal.event("work.shifted", step=done.step, micro_batches=job.balance.counts, times_ms=times_ms)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step)
         began = time.perf_counter()
         leave_beat(done.step)
@@ -263,8 +269,17 @@ def prepare(
         owners=Owners(placed, placed.sharers),
         watch=Watch(config=config.spikes, measured=saved.measured if saved else Measured()),
         parameter_count=count,
+        balance=open_balance(placed, config=config, world=world),
         heldout=heldout,
     )
+
+
+def open_balance(placed: Placed, *, config: TrainConfig, world: World) -> Balance | None:
+    """What gives slow ranks fewer micro-batches, if it is asked for and there is more than one rank."""
+    if not config.balance_every_steps or world.size == 1 or not isinstance(placed, Zero1):
+        return None
+    counts = [last - first for first, last in contiguous_ranges(config.micro_batches, world.size)]
+    return Balance(placed, window=config.balance_every_steps, counts=counts)
 
 
 def open_loader(recipe: Recipe, pack: Path) -> Loader:

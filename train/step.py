@@ -12,9 +12,11 @@ import torch
 
 from core.errors import DeterministicError
 from core.merkle import leaf_hash, merkle_root
+from core.suffer import touch
 from data.heldout import Heldout
 from data.loader import Loader
 from model.transformer import next_token_loss
+from train.balance import Balance
 from train.canonical import tree_sum
 from train.config import TrainConfig
 from train.norm import gradient_norm
@@ -51,6 +53,8 @@ class Job:
     heldout: Heldout | None = None
     # Only under a keeper.
     tiers: "Tiers | None" = None
+    # Only where it is asked for.
+    balance: Balance | None = None
 
     def data_step(self, step: int) -> int:
         """The step of the data order that a step takes: further on if data were skipped."""
@@ -108,6 +112,8 @@ def take_step(job: Job, step: int) -> Numbers:
         job.tiers.log(job, gradients, step=step, numbers=numbers, roots=roots)
     enter("update", step)
     apply_update(job, gradients, step=step, numbers=numbers)
+    if job.balance:
+        job.balance.end_step()
     return replace(numbers, seconds=time.perf_counter() - started)
 
 
@@ -122,6 +128,7 @@ def apply_update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, numb
 
 def compute(job: Job, micro_step: MicroStep, *, step: int, is_digested: bool) -> tuple[torch.Tensor, str | None]:
     """Forward and backward of one micro-batch; returns its loss, a scalar, and its gradient's root if it is wanted."""
+    touch("micro_batch", step)
     tokens_BT1 = torch.from_numpy(job.loader.batch(job.data_step(step), micro_step.index)).to(job.world.device)
     loss = next_token_loss(job.placed.model, tokens_BT1, job.loader.bos_id, z_loss=job.config.z_loss)
     lie(loss.followed, step=step, index=micro_step.index)
@@ -134,9 +141,11 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes], bool]
 
     The third is whether any rank was asked to stop: nobody needs to ask the others for it.
     """
-    is_digested = job.config.is_digested(step)
-    results = torch.zeros(job.config.micro_batches + 1, 5, dtype=torch.int64)
-    results[-1, 0] = is_stop_asked()
+    is_digested, count = job.config.is_digested(step), job.config.micro_batches
+    # Behind the micro-batches a row for stops, and one a rank for its time, where that is of use.
+    results = torch.zeros(count + 1 + (job.world.size if job.balance else 0), 5, dtype=torch.int64)
+    results[count, 0] = is_stop_asked()
+    began = time.perf_counter_ns()
     for micro_step in job.placed.micro_steps:
         told, root = compute(job, micro_step, step=step, is_digested=is_digested)
         if not micro_step.is_dummy:
@@ -145,11 +154,16 @@ def _micro_batches(job: Job, step: int) -> tuple[list[float], list[bytes], bool]
     if job.world.device == "cuda":
         # fully_shard exchanges gradients on streams of its own.
         torch.cuda.synchronize()
+    if job.balance:
+        own_ns = time.perf_counter_ns() - began
+        results[count + 1 + job.world.rank, 0] = own_ns // len(job.placed.micro_steps)
     # Every row is zero on all ranks but one: the sum only moves it.
     job.world.add_integers(results)
-    *rows, (asked, *_) = results.tolist()
-    unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in rows]
-    return [loss for loss, _ in unpacked], [root for _, root in unpacked], asked > 0
+    rows = results.tolist()
+    unpacked = [RESULT.unpack(WORDS.pack(*words)) for words in rows[:count]]
+    if job.balance:
+        job.balance.note([own_ns for own_ns, *_ in rows[count + 1 :]])
+    return [loss for loss, _ in unpacked], [root for _, root in unpacked], rows[count][0] > 0
 
 
 def _mean_loss(job: Job, losses: Sequence[float], step: int) -> float:

@@ -91,6 +91,11 @@ class Zero1:
     def settle(self) -> None:
         """Nothing to do."""
 
+    def take_ranges(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Have the ranks compute other micro-batches from the next step on (balance.py)."""
+        self._sum.take_ranges(ranges)
+        self.micro_steps = self._sum.micro_steps
+
 
 class SliceSum:
     """The sum of a step's gradients, of which every rank gets a slice: sent once, when all micro-batches are done.
@@ -100,11 +105,15 @@ class SliceSum:
 
     def __init__(self, counts: Sequence[int], *, world: World, order: Sum, micro_batches: int) -> None:
         self._counts, self._world = list(counts), world
-        self._ranges = contiguous_ranges(micro_batches, world.size)
-        self.micro_steps = [MicroStep(k, index) for k, index in enumerate(range(*self._ranges[world.rank]))]
+        self.take_ranges(contiguous_ranges(micro_batches, world.size))
         self._sum: BinaryCounter[Tensor] | RunningSum = (
             BinaryCounter(Tensor.add_) if order is Sum.CANONICAL else RunningSum()
         )
+
+    def take_ranges(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Share out the micro-batches; between steps."""
+        self._ranges = list(ranges)
+        self.micro_steps = [MicroStep(k, index) for k, index in enumerate(range(*self._ranges[self._world.rank]))]
 
     def push(self, index: int, gradient: Tensor) -> None:
         """Add the flat gradient of this rank's next micro-batch, which is written over."""

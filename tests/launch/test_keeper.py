@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from launch.goodput import read
 from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, kept_run, weights_of
 from tests.train.ranks import run_ranks
-from tests.train.runs import Tiny, pack_once
+from tests.train.runs import Tiny, events, finished_folder, pack_once
 from train.run import main
 
 # By generation: a fault; what the coordinator takes it for; after which step the next generation goes on.
@@ -155,6 +156,18 @@ def test_a_node_that_lies_is_named_and_what_it_did_is_undone(tiny: Tiny, clean: 
     assert run.events("quarantined")[0]["node"] == "n0"
     assert "n0" in run.events("generation.began")[0]["seated"]
     assert "n0" not in run.events("generation.began")[-1]["seated"]
+    assert run.weights() == clean
+
+
+def test_a_slow_rank_is_given_fewer_micro_batches_without_a_restart(tiny: Tiny, clean: str, tmp_path: Path) -> None:
+    slow = 'launch.faults=["sleep@rank=0,phase=micro_batch,seconds=0.4"]'
+    with kept_run(tiny, tmp_path, slow, "train.balance_every_steps=2", "launch.spares=0") as run:
+        assert run.finish() == 0, run.stderr
+    (shifted, *_) = events(finished_folder(tmp_path), "work.shifted")
+    own, other = shifted["micro_batches"]
+    assert own < 4 and own + other == 8 and shifted["step"] == 2
+    assert read(tmp_path).shifted >= 1
+    assert len(run.events("generation.began")) == 1
     assert run.weights() == clean
 
 
