@@ -79,8 +79,9 @@ def test_a_drill_ends_with_the_undisturbed_hash_and_can_be_repeated(tiny: Tiny, 
 
 def test_a_run_that_ends_otherwise_makes_the_drill_fail(tiny: Tiny, tmp_path: Path) -> None:
     lie = 'launch.faults=["flip@node=n0,share=0.2"]'
-    asked = ['launch.drill.classes=["rank killed"]', "launch.drill.faults=1", "launch.drill.every_s=0.1"]
-    done = drill(tiny, tmp_path, *asked, lie, "launch.drill.has_ends=false", "launch.audit_rate=0", "launch.spares=0")
+    asked = ['launch.drill.classes=["store host killed"]', "launch.drill.faults=1", "launch.drill.every_s=0.1"]
+    asked += ["launch.drill.has_ends=false", "launch.audit_rate=0", "launch.nodes=1", "launch.spares=0"]
+    done = drill(tiny, tmp_path, *asked, lie)
     assert done.exit_code == 65
     assert "round 1: its digest is" in done.stdout and "that of the undisturbed run" in done.stdout
     assert "1 of 1" not in done.stderr.splitlines()[-1]
