@@ -3,8 +3,15 @@
 The order is: write aside, flush and fsync the content, rename, fsync the folder that holds the name.
 """
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from core.errors import RetryError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 # What a killed `write_durably` leaves beside the file.
 HALF_WRITTEN = ".*.part"
@@ -56,3 +63,17 @@ def commit_folder(aside: Path, final: Path) -> None:
     sync_folder(aside)
     aside.rename(final)
     sync_folder(final.parent)
+
+
+@contextmanager
+def told_full_disks(folder: Path) -> Iterator[None]:
+    """Turn the failure of any write for lack of room into a RetryError of one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise RetryError(
+            f"no room on the disk of {folder} ({error}); free some and start the run again: all that was committed "
+            "is kept"
+        ) from error

@@ -22,6 +22,7 @@ class Kept:
     all_shelves  where to look for what earlier generations have put
     base_every   steps from one base to the next; 0: nothing is put on shelves
     void_after   steps after this one were computed wrongly and are to be forgotten; -1: none
+    voids        (generation, step): what generations before that one have put on shelves after that step is void
     is_awaited   the ranks wait for a word of the coordinator before they publish
     faults       faults to be injected (core/faults.py)
     fault_box    where a drill lays more of them meanwhile (core/faultbox.py); empty: nowhere
@@ -36,6 +37,7 @@ class Kept:
     all_shelves: tuple[str, ...] = ()
     base_every: int = 0
     void_after: int = -1
+    voids: tuple[tuple[int, int], ...] = ()
     is_awaited: bool = False
     faults: tuple[str, ...] = ()
     fault_box: str = ""
@@ -64,4 +66,5 @@ def kept() -> Kept | None:
         return None
     values = json.loads(text)
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Kept(**{**values, **lists})
+    voids = tuple((int(generation), int(step)) for generation, step in values["voids"])
+    return Kept(**{**values, **lists, "voids": voids})

@@ -223,7 +223,13 @@ class Audits:
     ) -> None:
         if node.state is not State.ASKED:
             return
-        if wrong:
+        if wrong and any(name not in (wrong[0]["node"], node.name) for name in self._run.ready):
+            # Who is right, the one that joins or the one that trains, is for a third to say.
+            node.state = State.STARTING
+            if self._run.is_running:
+                self._run.history.record("audit.differs", **wrong[0], auditor=node.name)
+                self._run.halt("a passport differs")
+        elif wrong:
             one = wrong[0]
             reason = f"its passport is wrong: micro-batch {one['index']} of step {one['step']}"
             self._run.set_aside(node.name, reason=reason, evidence=json.dumps(one))
@@ -248,6 +254,7 @@ class Audits:
             token=run.place.token,
             node=name,
             all_shelves=tuple(node.shelf for node in run.members.nodes.values()),
+            voids=tuple(run.history.voids),
             faults=run.place.faults,
             fault_box=run.place.fault_box,
         )

@@ -9,11 +9,12 @@ does it. Verb `coordinate`, started by `launch supervise` (launch/nodes.py).
 import json
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from core.durable import write_durably
+from core.durable import told_full_disks, write_durably
 from core.errors import Preempted
 from core.wire import Message
 from launch import evidence, sensors
@@ -33,7 +34,7 @@ from launch.decide import (
     kind_of,
     seat,
 )
-from launch.history import History
+from launch.history import History, written_generation
 from launch.keeperconfig import Place
 from launch.members import Members, Node, State
 from launch.orders import orders
@@ -164,11 +165,12 @@ class Coordinator:
             if node.statuses:
                 node.tell({"do": "kill", "generation": self.history.generation})
                 node.statuses = {}
-            if node.port:
+            if node.port and node.state is State.STARTING:
                 self._admit(node)
 
     def _admit(self, node: Node) -> None:
-        if node.state is not State.STARTING:
+        # While it is not known who lied, a passport might be held against a lie.
+        if node.state is not State.STARTING or self.audits.is_busy:
             return
         if self.history.generation and self.place.base_every_steps:
             node.state = State.ASKED
@@ -319,7 +321,9 @@ class Coordinator:
                 self.end(RETRY_CODE, f"{found}, launch.min_nodes is {self.place.min_nodes}; run the same command again")
             return
         if len(ready) >= self.place.nodes or is_late or not is_first:
-            self._begin(seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved))
+            seated = seat(ready, before=self.history.seated, wanted=self.place.nodes, is_moved=self._is_moved)
+            if self.members.nodes[seated[0]].port:
+                self._begin(seated)
 
     def _begin(self, seated: list[str]) -> None:
         """Start a generation on these nodes."""
@@ -329,12 +333,22 @@ class Coordinator:
         history.record("generation.began", generation=generation, seated=seated, void_after=void_after)
         self._is_moved = False
         spares = [name for name in self.ready if name not in seated]
-        told = orders(seated, nodes=nodes, spares=spares, generation=generation, void_after=void_after, place=place)
+        told = orders(
+            seated,
+            nodes=nodes,
+            spares=spares,
+            generation=generation,
+            void_after=void_after,
+            voids=history.voids,
+            place=place,
+        )
         for name, order in told.items():
             node = nodes[name]
             node.generation, node.beats = generation, {}
             node.statuses = {rank["rank"]: None for rank in order["ranks"]}
             node.tell(order)
+        # The next one meets elsewhere; where, that node will say.
+        nodes[seated[0]].port = 0
         for name in spares:
             nodes[name].tell({"do": "kill", "generation": generation})
 
@@ -350,10 +364,11 @@ class Coordinator:
             self.end(STOP_CODE, "stopped as asked, in the middle of a step; what was committed before is kept")
 
     def _let_in_again(self) -> None:
-        """A node whose quarantine has expired may show its passport."""
+        """A node whose quarantine has expired, or that had to wait, may show its passport."""
         for node in self.members.nodes.values():
-            if node.state is State.REFUSED and node.port and not self.quarantine.reason(node.name):
+            if node.state is State.REFUSED and not self.quarantine.reason(node.name):
                 node.state = State.STARTING
+            if node.port and node.state is State.STARTING:
                 self._admit(node)
 
     def _show(self, *, is_now: bool = False) -> None:
@@ -362,30 +377,20 @@ class Coordinator:
             return
         self._status_at = time.monotonic()
         self._let_in_again()
-        nodes = {
-            name: {
-                "keeper": node.pid,
-                "state": node.state.value,
-                "is_training": self.is_running and name in self.history.seated,
-                "ranks": {rank: {"step": s, "phase": p, "pid": pid} for rank, (s, p, pid) in node.beats.items()},
-            }
-            for name, node in self.members.nodes.items()
-        }
+        seated = self.history.seated if self.is_running else []
+        nodes = {name: node.told(is_training=name in seated) for name, node in self.members.nodes.items()}
         told = {"generation": self.history.generation, "step": self.step(), "nodes": nodes}
-        write_durably(self.place.folder / STATUS, json.dumps(told).encode())
-
-
-def written_generation(out: Path) -> int:
-    """The newest generation that the run's unfinished folder knows of."""
-    found = [int(path.read_text()) for path in out.glob(".train-*.part/witness/generation")]
-    return max(found, default=0)
+        # On a full disk people read an older one.
+        with suppress(OSError):
+            write_durably(self.place.folder / STATUS, json.dumps(told).encode())
 
 
 def main(arguments: list[str]) -> None:
     """Verb `coordinate`: `PLACE.json`, as `launch supervise` starts it."""
     place = Place.read(Path(arguments[0]))
     try:
-        Coordinator(place).work()
+        with told_full_disks(place.folder):
+            Coordinator(place).work()
     except Preempted:
         write_durably(place.out / "PREEMPTED", b"")
         raise

@@ -12,12 +12,14 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from core.durable import write_durably
 from launch.decide import Failure
+from launch.room import write_patiently
 
 NAME = "evidence"
 LAST_LINES = 40
@@ -37,14 +39,22 @@ def keep(
 ) -> Path:
     """Write the folder of one failure; returns it."""
     kept = folder / NAME / name
-    kept.mkdir(parents=True, exist_ok=True)
     told = {"decided": dict(decided), "failures": _plain(failures), "before": _plain(before)}
-    write_durably(kept / "failure.json", json.dumps(told, indent=1).encode())
     said = "".join(f"--- rank {rank}\n{text or 'no answer: it was frozen'}\n" for rank, text in sorted(stacks.items()))
-    write_durably(kept / "stacks.txt", said.encode())
-    write_durably(kept / "journal.txt", _journals(folder, out).encode())
-    write_durably(kept / "environment.json", json.dumps(_environment(), indent=1).encode())
+    files = {
+        "failure.json": json.dumps(told, indent=1),
+        "stacks.txt": said,
+        "journal.txt": _journals(folder, out),
+        "environment.json": json.dumps(_environment(), indent=1),
+    }
+    write_patiently(partial(_write, kept, files), str(folder))
     return kept
+
+
+def _write(kept: Path, files: Mapping[str, str]) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_durably(kept / name, text.encode())
 
 
 def _plain(failures: Sequence[Failure]) -> list[dict[str, Any]]:

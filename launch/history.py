@@ -11,6 +11,7 @@ from typing import Any
 
 from core.journal import read_journal
 from launch.decide import Failure, Kind
+from launch.room import write_patiently
 
 NAME = "journal.jsonl"
 Line = dict[str, Any]
@@ -25,6 +26,7 @@ class History:
     idle_restarts   restarts since then
     causes          causes of failures since then
     failed_at       when each node failed
+    voids           (generation, step): all that generations before that one have made after that step is void
     void_after      steps after this one are to be forgotten by the next generation; -1: none
     is_running      whether the newest generation's ranks were not ended
     suspect         what an audit has found and no vote has settled
@@ -34,11 +36,14 @@ class History:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        # The last line may be half written: one that a coordinator was killed in, or that there was no room for.
+        self._is_torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
         self.generation, self.seated = 0, list[str]()
         self.best_step, self.idle_restarts = 0, 0
         self.causes: list[Failure] = []
         self.failed_at: dict[str, list[float]] = {}
         self.void_after = -1
+        self.voids: list[tuple[int, int]] = []
         self.is_running = self.is_searching = False
         self.suspect: Line | None = None
         self.sound: set[tuple[int, int]] = set()
@@ -49,11 +54,20 @@ class History:
     def record(self, event: str, **facts: Any) -> None:
         """Write an event down, force it to the disk, and let the state follow."""
         line = {"time": time.time(), "event": event, **facts}
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        waited = write_patiently(lambda: self._write(line), str(self.path))
+        self._apply(line)
+        if waited:
+            self.record("journal.waited", seconds=waited)
+
+    def _write(self, line: Line) -> None:
+        with self.path.open("ab") as stream:
+            if self._is_torn:
+                stream.write(b"\n")
+            self._is_torn = True
+            stream.write(json.dumps(line).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-        self._apply(line)
+        self._is_torn = False
 
     def fail(self, failure: Failure, *, action: str, reason: str) -> None:
         """Write down the cause of a failure and what is done about it."""
@@ -100,5 +114,14 @@ class History:
             self.suspect, self.is_searching = None, True
         elif event == "rolled back":
             self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
+            self.voids.append((self.generation + 1, line["after"]))
+            # A window that began with wrong weights may have been replayed as it was, and is computed anew.
+            self.sound = {window for window in self.sound if window[1] <= line["after"]}
         elif event == "void.gone":
             self.void_after = -1
+
+
+def written_generation(out: Path) -> int:
+    """The newest generation that the run's unfinished folder knows of."""
+    found = [int(path.read_text()) for path in out.glob(".train-*.part/witness/generation")]
+    return max(found, default=0)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from core.wire import TOKEN, Line, Message, encode
 from launch.address import interface_of
 from launch.keeperconfig import PLACE, Place
 from launch.local import STDERR
+from launch.oomkills import oom_kills
 from launch.sensors import Sensors
 from launch.shelf import Shelf, ShelfServer
 
@@ -232,6 +233,9 @@ class Keeper:
             own = {FOLDER: str(self._brood.folder), KEEPER_PID: str(os.getpid())}
             ranks.append({**one, "environment": {**one["environment"], **own}, "heart": str(rank.heart)})
         self._oom_kills = oom_kills()
+        if 0 in self._brood.ranks:
+            # Its first rank takes the port; another one is told of by the zygote.
+            self._port = 0
         self._ask_zygote({"do": "start", "generation": generation, "ranks": ranks})
 
     def _forget(self) -> None:
@@ -375,21 +379,6 @@ class Keeper:
         with contextlib.suppress(BrokenPipeError):
             self._zygote.stdin.write(encode(message))
             self._zygote.stdin.flush()
-
-
-def oom_kills() -> int:
-    """How many processes of this one's control group the kernel has killed for want of memory; 0 if it cannot tell."""
-    return sum(_counts())
-
-
-def _counts() -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            group = line.split(":", 2)[2].lstrip("/")
-            events = Path("/sys/fs/cgroup") / group / "memory.events"
-            with contextlib.suppress(OSError):
-                words = dict(word.split() for word in events.read_text().splitlines())
-                yield int(words.get("oom_kill", 0))
 
 
 def main(arguments: list[str]) -> None:

@@ -52,6 +52,11 @@ class Node:
         with contextlib.suppress(OSError):
             self.connection.sendall(encode(message))
 
+    def told(self, *, is_training: bool) -> Message:
+        """Who is where, for people, drills and tests."""
+        ranks = {rank: {"step": step, "phase": phase, "pid": pid} for rank, (step, phase, pid) in self.beats.items()}
+        return {"keeper": self.pid, "state": self.state.value, "is_training": is_training, "ranks": ranks}
+
 
 class Members:
     """All nodes that are connected. `hear` gets what they say, `lose` a node that is gone."""

@@ -21,6 +21,7 @@ from types import FrameType
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load, resolve
+from core.durable import told_full_disks
 from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
 from launch.address import split
@@ -66,7 +67,7 @@ def main(arguments: list[str]) -> None:
     config = load(recipe, "launch", LaunchConfig, overrides)
     out = run.out_folder.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
+    with alone(out), told_full_disks(out):
         (out / PREEMPTED).unlink(missing_ok=True)
         place = place_of(
             recipe, overrides, config, out=out, micro_batches=resolve(recipe, overrides)["train"]["micro_batches"]

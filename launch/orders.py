@@ -17,6 +17,7 @@ def orders(
     spares: Sequence[str],
     generation: int,
     void_after: int,
+    voids: Sequence[tuple[int, int]],
     place: Place,
 ) -> dict[str, Message]:
     """The order for each node that trains, `seated` in the order of their ranks. The first rank holds the store."""
@@ -33,6 +34,7 @@ def orders(
             all_shelves=tuple(node.shelf for node in nodes.values()),
             base_every=place.base_every_steps,
             void_after=void_after,
+            voids=tuple(voids),
             is_awaited=place.audit_rate > 0,
             faults=place.faults,
             fault_box=place.fault_box,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.durable import write_durably
+from launch.room import write_patiently
 
 NAME = "quarantine.json"
 
@@ -25,7 +26,8 @@ class Quarantine:
         """Leave a node alone from now on for `seconds`."""
         now = time.time()
         entry = {"reason": reason, "evidence": evidence, "since": now, "until": now + seconds}
-        write_durably(self.folder / NAME, json.dumps({**self.entries(), node: entry}, indent=1).encode())
+        content = json.dumps({**self.entries(), node: entry}, indent=1).encode()
+        write_patiently(lambda: write_durably(self.folder / NAME, content), str(self.folder))
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """What is in the file, expired or not."""

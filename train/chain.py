@@ -32,6 +32,11 @@ class Chain:
     logs: dict[int, list[Entry]] = field(default_factory=dict)
 
 
+def is_void(header: Header, voids: Iterable[tuple[int, int]]) -> bool:
+    """Whether an entry was made of steps that were computed wrongly: (generation, step) as in core/kept.py."""
+    return any(header["generation"] < generation and header["step"] > step for generation, step in voids)
+
+
 def complete_sets(found: Mapping[str, Iterable[Header]], *, kind: str) -> dict[int, list[Entry]]:
     """By step, the entries of all ranks, of the newest generation that has a complete set; `found` is by shelf."""
     sets: dict[tuple[int, int], dict[int, tuple[Header, list[str]]]] = {}

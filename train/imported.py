@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from core.durable import told_full_disks
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from model.names import hugging_face_name
@@ -32,7 +33,6 @@ from train.groups import MOMENT_PREFIXES, groups_of
 from train.pieces import Stretch, chunk_hashes, root_of
 from train.placed import kept_names
 from train.recipe import Recipe
-from train.reserve import told_full_disks
 from train.spikes import Measured
 from train.store import (
     MODEL,

@@ -1,22 +1,20 @@
-"""Room on the disk for the next checkpoint, taken before it is needed; and what is said when a disk is full.
+"""Room on the disk for the next checkpoint, taken before it is needed.
 
 The reserve is a folder with the two files of tensors at their full size. To save is to rename it and to write into it,
 so that nobody can take the room in between. It is made anew after every commit, in the background.
 """
 
-import errno
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
+from core.durable import NO_SPACE
 from core.errors import RetryError
 from core.merkle import CHUNK_BYTES
 from train.checkpoint import allocate_files
 from train.tensorfile import Layout
 
 RESERVE_PREFIX = ".reserve-"
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # For state.json, a manifest without its chunks' hashes, and the ledger's lines until the next checkpoint.
 SLACK, SLACK_BYTES, HASH_BYTES = "slack", 1 << 16, 80
 
@@ -68,17 +66,3 @@ def sweep_reserves(checkpoints: Path) -> None:
     """Give back what killed processes held."""
     for path in checkpoints.glob(f"{RESERVE_PREFIX}*"):
         shutil.rmtree(path)
-
-
-@contextmanager
-def told_full_disks(folder: Path) -> Iterator[None]:
-    """Turn the failure of any write for lack of room into a RetryError of one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        raise RetryError(
-            f"no room on the disk of {folder} ({error}); free some and start the run again: all that was committed "
-            "is kept"
-        ) from error

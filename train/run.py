@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.artifact import Facts, Plan, build, current, plan
 from core.cli import recipe_and_overrides
+from core.durable import told_full_disks
 from core.errors import ConfigError
 from core.kept import kept
 from core.profile import apply
@@ -91,7 +92,6 @@ def _lead(wanted: Plan, *, recipe: Recipe, world: "World", pack: Path) -> None:
 
     def write(aside: Path) -> Facts:
         from train.loop import train
-        from train.reserve import told_full_disks
 
         nonlocal is_made
         is_made = True
@@ -118,4 +118,5 @@ def _follow(wanted: Plan, *, recipe: Recipe, world: "World", pack: Path) -> None
     if decision["is_made"]:
         from train.loop import train
 
-        train(recipe, world=world, pack=pack, folder=wanted.aside)
+        with told_full_disks(wanted.aside):
+            train(recipe, world=world, pack=pack, folder=wanted.aside)

@@ -20,7 +20,7 @@ from core.errors import RetryError
 from core.journal import Journal
 from core.kept import Kept
 from core.wire import Message, Wire, connect
-from train.chain import BASE, LOG, Chain, Entry, Header
+from train.chain import BASE, LOG, Chain, Entry, Header, is_void
 from train.placed import Placed, Segment, kept_names
 from train.runtime import World
 from train.step import Job, Numbers, apply_update
@@ -50,12 +50,12 @@ class Tiers:
         self._next_base = 0
 
     def inventory(self) -> dict[str, list[Header]]:
-        """The headers on all shelves that answer."""
+        """The headers on all shelves that answer; a node that was away may still hold what has become void."""
         found = {}
         for address in self._told.all_shelves:
             answer = self._ask(address, {"do": "list"})
             if answer:
-                found[address] = answer[0]["headers"]
+                found[address] = [header for header in answer[0]["headers"] if not is_void(header, self._told.voids)]
         return found
 
     def restore(self, job: Job, chain: Chain, *, after: int) -> None:

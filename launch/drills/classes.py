@@ -263,8 +263,6 @@ def asked_to_stop(scene: Scene, draw: Draw, *, number: int) -> Hit | None:
     return Hit(time=now) if _send(number, [scene.process.pid]) else None
 
 
-_DIVERGED = {"text": "nan@rank={rank}", "phases": ("compute",)}
-
 CLASSES: dict[str, Class] = {
     "rank killed": Class(partial(signalled, number=signal.SIGKILL, first=False)),
     "store host killed": Class(partial(signalled, number=signal.SIGKILL, first=True)),
@@ -272,7 +270,7 @@ CLASSES: dict[str, Class] = {
     "segfault": Class(partial(suffered, text="segfault@rank={rank}", phases=PHASES)),
     "out of memory": Class(partial(suffered, text="oom@rank={rank}", phases=("compute", "update")), kinds=("OOM",)),
     "error": Class(partial(suffered, text="raise@rank={rank}", phases=PHASES), kinds=("ERROR",)),
-    "no number": Class(partial(suffered, **_DIVERGED), kinds=("ERROR",)),  # type: ignore[arg-type]
+    "no number": Class(partial(suffered, text="nan@rank={rank}", phases=("compute",)), kinds=("ERROR",)),
     "rank frozen": Class(partial(signalled, number=signal.SIGSTOP), kinds=("HANG",)),
     "hang in a phase": Class(partial(suffered, text="sleep@rank={rank}", phases=PHASES), kinds=("HANG",)),
     "slow rank": Class(slowed, Shows.QUIET),

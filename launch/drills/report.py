@@ -85,6 +85,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("its digest", report.undisturbed),
         ("steps", f"{sum(made.steps for made in report.rounds)} in {sum(made.starts for made in report.rounds)} lives"),
         ("committed steps redone", str(sum(one.redone_steps for one in faults))),
+        ("taken for another kind", str(sum(bool(one.taken_for) for one in faults))),
         ("started again after 75", str(again)),
         ("goodput", f"{100 * report.goodput:.1f} % ({', '.join(f'{name} {kinds[name]:.0f} s' for name in kinds)})"),
         ("time", f"{report.seconds:.0f} s; load average {report.load[0]:.1f} to {report.load[1]:.1f}"),

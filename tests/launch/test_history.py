@@ -9,7 +9,10 @@ from launch.decide import Failure, Kind
 from launch.history import History
 
 SUSPECT = {"step": 4, "index": 1, "rank": 0, "node": "a", "said": "x", "found": "y", "auditor": "b"}
-KNOWN = ("generation", "seated", "is_running", "best_step", "idle_restarts", "causes", "void_after", "suspect", "sound")
+KNOWN = (
+    *("generation", "seated", "is_running", "best_step", "idle_restarts", "causes"),
+    *("void_after", "suspect", "sound", "voids"),
+)
 
 
 def _known(history: History) -> dict[str, Any]:
@@ -58,8 +61,16 @@ def test_an_audit_goes_on_where_it_was(history: History, tmp_path: Path) -> None
     assert History(tmp_path).sound == {(0, 4)}
     history.record("rolled back", after=4)
     assert (History(tmp_path).void_after, History(tmp_path).is_searching) == (4, False)
+    assert History(tmp_path).voids == [(2, 4)]
     history.record("void.gone")
-    assert History(tmp_path).void_after == -1
+    assert (History(tmp_path).void_after, History(tmp_path).voids) == (-1, [(2, 4)])
+
+
+def test_a_window_behind_the_first_wrong_one_is_not_sound_for_ever(history: History) -> None:
+    for start in (0, 4, 8):
+        history.record("window.replayed", start=start, until=start + 4, node="c", difference="x" if start == 4 else "")
+    history.record("rolled back", after=4)
+    assert history.sound == {(0, 4)}
 
 
 @pytest.mark.parametrize(("auditor", "is_searching"), [("c", False), ("b", True)])

@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_ranks_follow_the_order_of_the_nodes_and_meet_at_the_first(nodes: dict[str, Node], place: Place) -> None:
-    told = orders(["c", "a"], nodes=nodes, spares=["b"], generation=3, void_after=-1, place=place)
+    told = orders(["c", "a"], nodes=nodes, spares=["b"], generation=3, void_after=-1, voids=[], place=place)
     assert {name: [one["rank"] for one in order["ranks"]] for name, order in told.items()} == {"c": [0, 1], "a": [2, 3]}
     environment = told["a"]["ranks"][1]["environment"]
     assert {name: environment[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")} == {
@@ -55,9 +55,10 @@ def test_ranks_follow_the_order_of_the_nodes_and_meet_at_the_first(nodes: dict[s
 
 
 def test_a_spare_holds_what_the_only_node_hands_over(nodes: dict[str, Node], place: Place) -> None:
-    told = orders(["a"], nodes=nodes, spares=["b"], generation=1, void_after=4, place=place)
+    told = orders(["a"], nodes=nodes, spares=["b"], generation=1, void_after=4, voids=[(1, 4)], place=place)
     kept = json.loads(told["a"]["ranks"][0]["environment"][VARIABLE])
     assert (kept["shelves"], kept["void_after"], told["a"]["void_after"]) == (["shelf-a", "shelf-b"], 4, 4)
+    assert kept["voids"] == [[1, 4]]
 
 
 def test_the_place_is_read_as_it_was_written_and_nobody_else_may_read_it(place: Place) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from train.chain import Chain, chains, choose_chain
+from train.chain import Chain, chains, choose_chain, is_void
 
 
 def _header(kind: str, step: int, rank: int, *, generation: int = 1, world: int = 2) -> dict[str, Any]:
@@ -70,3 +70,10 @@ def test_a_chain_is_chosen_if_lines_and_checkpoints_up_to_it_are_there(
         is_saved=lambda step: step % save_every == 0,
     )
     assert (made and (made.base, made.last)) == chosen
+
+
+def test_what_was_computed_wrongly_is_void_on_any_shelf_and_what_is_computed_anew_is_not() -> None:
+    headers = [_header("log", step, 0, generation=generation) for generation in (2, 3) for step in (4, 5)]
+    voids = [(3, 4), (2, 0)]
+    assert [is_void(header, voids) for header in headers] == [False, True, False, False]
+    assert not any(is_void(header, []) for header in headers)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from core.durable import told_full_disks
 from core.errors import RetryError
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, events, finished_folder, result_of, unfinished_folder
 from train.checkpoint import allocate_files
-from train.reserve import Reserve, sweep_reserves, told_full_disks
+from train.reserve import Reserve, sweep_reserves
 from train.run import main
 from train.store import layouts_of, list_checkpoints, open_checkpoint
 

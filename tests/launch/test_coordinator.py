@@ -1,0 +1,86 @@
+"""What a coordinator does with nodes, without processes: nodes are sockets that nobody reads."""
+
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch.config import LaunchConfig
+from launch.coordinator import Coordinator
+from launch.members import Node, State
+from launch.nodes import place_of
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
+    """Of a run of two nodes that are ready, before its first generation."""
+    config = LaunchConfig(nodes=2, base_every_steps=5)
+    place = place_of("tiny.yaml", [], config, out=tmp_path, micro_batches=8)
+    before = signal.getsignal(signal.SIGTERM)
+    made = Coordinator(place)
+    ends = [socket.socketpair() for _ in range(2)]
+    for at, (name, (ours, _)) in enumerate(zip("ab", ends, strict=True)):
+        made.members.nodes[name] = Node(name, ours, "127.0.0.1", 1, "", 7000 + at, 0, {}, state=State.READY)
+    yield made
+    signal.signal(signal.SIGTERM, before)
+    for pair in ends:
+        for end in pair:
+            end.close()
+    place.room.rmdir()
+
+
+def test_no_generation_begins_at_a_port_that_the_one_before_has_taken(coordinator: Coordinator) -> None:
+    coordinator._begin_if_possible()
+    assert coordinator.history.generation == 1
+    coordinator.halt("a node has come back")
+    coordinator._begin_if_possible()
+    assert coordinator.history.generation == 1
+    coordinator._hear(coordinator.members.nodes["a"], {"say": "ready", "port": 7100})
+    coordinator._begin_if_possible()
+    assert coordinator.history.generation == 2
+
+
+def _join(coordinator: Coordinator) -> Node:
+    """A third node, which shows a passport that disagrees with what node a has said."""
+    ours, _ = socket.socketpair()
+    node = Node("c", ours, "127.0.0.1", 1, "", 7100, 0, {})
+    coordinator.members.nodes["c"] = node
+    coordinator._let_in_again()
+    assert node.state is State.ASKED
+    (number,) = coordinator.audits._tasks
+    wrong = {"step": 3, "index": 1, "rank": 0, "node": "a", "said": "x", "found": "y"}
+    result = json.dumps({"audited": [wrong]})
+    coordinator._hear(node, {"say": "task", "id": number, "status": 0, "result": result})
+    ours.close()
+    return node
+
+
+def test_when_a_passport_differs_a_third_says_who_is_wrong(coordinator: Coordinator) -> None:
+    coordinator._begin_if_possible()
+    node = _join(coordinator)
+    suspect = coordinator.history.suspect
+    assert suspect and (suspect["node"], suspect["auditor"]) == ("a", "c")
+    assert (node.state, coordinator.quarantine.entries()) == (State.STARTING, {})
+    assert not coordinator.is_running
+
+
+def test_without_a_third_the_one_that_joins_is_left_alone(coordinator: Coordinator) -> None:
+    coordinator._begin_if_possible()
+    del coordinator.members.nodes["b"]
+    assert _join(coordinator).state is State.REFUSED
+    assert "its passport is wrong" in coordinator.quarantine.reason("c")
+
+
+def test_a_passport_waits_while_it_is_not_known_who_lied(coordinator: Coordinator) -> None:
+    coordinator._begin_if_possible()
+    coordinator.history.record("audit.voted", liar="b", node="b")
+    node = coordinator.members.nodes["a"]
+    node.state, node.port = State.STARTING, 7100
+    coordinator._let_in_again()
+    assert (coordinator.audits.is_busy, node.state) == (True, State.STARTING)
+    coordinator.history.record("rolled back", after=0)
+    coordinator._let_in_again()
+    assert node.state is State.ASKED
