@@ -25,8 +25,10 @@ class PreflightConfig:
     # Products of matrices that each rank makes, all of which must give the same bits.
     burn_rounds: int = placement(20)
     timeout_s: float = placement(300.0)
+    # A committed step's gradients are computed again, by one process, and held against the run's ledger.
+    is_passport_asked: bool = placement(False)
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self)):
+        for name in (field.name for field in fields(self) if field.type is not bool):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"launch.preflight.{name} is {getattr(self, name)}; give more than 0")

@@ -37,9 +37,9 @@ MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000
 TOKEN = "token"
 FSYNCS = 9
 BLOCK = 65_536
-# Verbs of stages whose answer must be the same on every node. A verb that computes a committed micro-batch again, the
-# passport, belongs here.
-ANSWERS = {"fingerprint": ("train", "fingerprint"), "burn": ("train", "burn")}
+PASSPORT = "passport"
+# Verbs of stages whose answer must be the same on every node.
+ANSWERS = {"fingerprint": ("train", "fingerprint"), "burn": ("train", "burn"), PASSPORT: ("train", "passport")}
 Answer = dict[str, Any]
 
 
@@ -120,6 +120,7 @@ def answers(arguments: Sequence[str], config: LaunchConfig) -> dict[str, list[st
     started = {
         check: [_start([*command, *arguments, *extra.get(check, [])]) for _ in range(ranks.get(check, 1))]
         for check, command in ANSWERS.items()
+        if check != PASSPORT or config.preflight.is_passport_asked
     }
     return {check: [_said(one) for one in processes] for check, processes in started.items()}
 

@@ -14,6 +14,7 @@ VERBS = {
     ),
     "scrub": Verb("train.scrub:main", "look for damage in checkpoints beside a run, which starts it itself"),
     "burn": Verb("train.burn:main", "make matrix products over and over and print the hash of what came out"),
+    "passport": Verb("train.passport:main", "compute a committed step's gradients again and compare with the ledger"),
     "fingerprint": Verb("train.check:fingerprint_main", "print the fingerprint of the numerics profile"),
     "plan": Verb("train.plan:main", "say what a recipe costs: parameters, operations, memory and communication"),
     "doctor": Verb("train.doctor:main", "say what this machine can promise: profiles, kernels, allocator, fingerprint"),
