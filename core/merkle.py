@@ -29,8 +29,13 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 def chunk_root(content: memoryview) -> bytes:
     """Root over a buffer's chunks of CHUNK_BYTES (the last one may be shorter)."""
+    return merkle_root([leaf_hash(chunk) for chunk in chunks(content)])
+
+
+def chunks(content: memoryview) -> list[memoryview]:
+    """The chunks of a buffer, whose hashes are the leaves of its root."""
     data = content.cast("B")
-    return merkle_root([leaf_hash(data[at : at + CHUNK_BYTES]) for at in range(0, len(data), CHUNK_BYTES)])
+    return [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
 
 
 def named_root(roots: Mapping[str, bytes]) -> str:

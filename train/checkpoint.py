@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.errors import DataError
 from core.merkle import named_root
 from train.pieces import Leaves, Stretch, chunk_hashes, whole
-from train.placed import content_root
+from train.placed import content_roots
 from train.spikes import Measured
 from train.store import MODEL, OPTIMIZER, Checkpoint, Position, aside_of, commit, file_of, layouts_of
 from train.tensorfile import FP32_BYTES, Layout, allocate, write_at
@@ -20,7 +20,7 @@ from train.tensorfile import FP32_BYTES, Layout, allocate, write_at
 
 def state_root(tensors: Mapping[str, Tensor]) -> str:
     """Root over the bytes of every weight and moment by name, in chunks: the same at every placement."""
-    return named_root({name: content_root(tensor) for name, tensor in tensors.items()})
+    return named_root(content_roots(tensors))
 
 
 def allocate_files(folder: Path, layouts: Mapping[str, Layout]) -> None:
@@ -51,8 +51,10 @@ def write_stretches(folder: Path, stretches: Iterable[Stretch], layouts: Mapping
         for stretch in stretches:
             file = file_of(stretch.name)
             place = layouts[file].places[stretch.name] + stretch.start * FP32_BYTES
-            write_at(handles[file], stretch.content, place)
-            leaves |= stretch.leaves()
+            with stretch.lock:
+                write_at(handles[file], stretch.content, place)
+                leaves |= stretch.leaves()
+                stretch.is_done = True
         for handle in handles.values():
             os.fsync(handle)
     return leaves

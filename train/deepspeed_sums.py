@@ -22,9 +22,9 @@ from train.canonical import BinaryCounter
 from train.config import Sum
 from train.deepspeed_engine import Engine
 from train.fsdp2 import interleaved, push_arrived
-from train.placed import MicroStep, Span, content_root, gradient_root
+from train.placed import MicroStep, Span, content_roots, gradient_root
 from train.runtime import World
-from train.zero1 import SliceSum
+from train.zero1 import SliceSum, joined, shared_out
 
 Held = Sequence[Sequence[Span]]
 
@@ -64,12 +64,12 @@ class AtOnce:
             parameter.grad = None
         root = gradient_root(gradients) if is_digested else None
         spans = chain.from_iterable(self._held)
-        self._sum.push(micro_step.index, torch.cat([gradients[span.name][span.start : span.stop] for span in spans]))
+        self._sum.push(micro_step.index, [gradients[span.name][span.start : span.stop] for span in spans])
         return root
 
     def total(self) -> list[Tensor]:
         """See Sums."""
-        return list(self._sum.total().split_with_sizes(self._own))
+        return joined(shared_out(self._sum.total(), self._own))
 
     def drop(self) -> None:
         """Nothing to do."""
@@ -147,7 +147,7 @@ class UnitSum:
 
     def _exchange(self) -> None:
         if self._is_digested:
-            self.roots = {name: content_root(gradient) for name, gradient in self._gradients.items()}
+            self.roots = content_roots(self._gradients)
         size, own = self._world.size, self._counts[self._world.rank]
         sent = [self._gradients[span.name][span.start : span.stop] for spans in self._spans for span in spans]
         received = self._world.exchange(torch.cat(sent), sent=self._counts, received=[own] * size)

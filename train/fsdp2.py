@@ -21,7 +21,7 @@ from model.transformer import Transformer
 from train.canonical import BinaryCounter, Subtree
 from train.config import Sum
 from train.groups import Group
-from train.placed import Act, MicroStep, Span, content_root, segments_of
+from train.placed import Act, MicroStep, Span, content_roots, segments_of
 from train.runtime import World
 
 
@@ -164,7 +164,7 @@ class ShardExchange(ReduceScatter):
     def take(self, rows: Tensor) -> None:
         """Exchange the rows of all ranks' gradients of a micro-step and add what came."""
         if self._is_digested:
-            self.roots = {name: content_root(gradient) for name, gradient in self._whole(rows).items()}
+            self.roots = content_roots(self._whole(rows))
         size = self._world.size
         count = rows.numel() // size
         received = self._world.exchange(rows, sent=[count] * size, received=[count] * size)

@@ -1,7 +1,8 @@
 """Two loops in C for profiles that compile: AdamW's update in one pass, and the limbs of the gradient's norm.
 
 Every operation is an IEEE 754 one, rounded by itself: contraction to fused multiply-adds is off and nothing is
-reordered, so an element gets the same bits in a vector, in the tail behind it, and in any slice. One thread runs them.
+reordered, so an element gets the same bits in a vector, in the tail behind it, and in any slice. So a long tensor is
+cut over the profile's threads (threads.py).
 """
 
 import ctypes
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.profile import compiler_path
+from train.threads import in_threads, slices
 
 # No -ffast-math and no part of it that changes a value: the last two flags only give up errno and exceptions' flags.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -48,6 +50,8 @@ extern "C" void square_limbs(int64_t count, const float *__restrict gradient, do
     limbs[1] = low;
 }
 """
+# A shorter slice is done before another thread has woken.
+LEAST_ELEMENTS = 1 << 16
 FLOAT, DOUBLE, COUNT, ADDRESS = ctypes.c_float, ctypes.c_double, ctypes.c_int64, ctypes.c_void_p
 
 
@@ -68,17 +72,27 @@ def fused_adamw(
 
     Tensors are fp32, contiguous and on the CPU.
     """
-    addresses = [_address(tensor) for tensor in (weights, gradient, *moments)]
     numbers = (scale, kept, 1 - beta1, beta2, 1 - beta2, root_correction2, eps, rate)
-    _library().adamw(weights.numel(), *addresses, *numbers)
+    tensors, change = (weights, gradient, *moments), _library().adamw
+
+    def run(part: slice) -> None:
+        change(part.stop - part.start, *(_address(tensor[part]) for tensor in tensors), *numbers)
+
+    in_threads(run, slices(weights.numel(), least=LEAST_ELEMENTS))
 
 
 def fused_square_limbs(gradient: Tensor, *, factor: float, upscale: float) -> tuple[int, int]:
     """The same integers as `train.norm.square_limbs` gives for one tensor."""
-    limbs = torch.empty(2, dtype=torch.int64)
-    _library().square_limbs(gradient.numel(), _address(gradient), factor, upscale, limbs.data_ptr())
-    high, low = limbs.tolist()
-    return high, low
+    add = _library().square_limbs
+
+    def run(part: slice) -> list[int]:
+        limbs = torch.empty(2, dtype=torch.int64)
+        add(part.stop - part.start, _address(gradient[part]), factor, upscale, limbs.data_ptr())
+        added: list[int] = limbs.tolist()
+        return added
+
+    parts = in_threads(run, slices(gradient.numel(), least=LEAST_ELEMENTS))
+    return sum(high for high, _ in parts), sum(low for _, low in parts)
 
 
 def _address(tensor: Tensor) -> int:

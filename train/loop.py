@@ -93,6 +93,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     heldout = open_heldout(recipe, pack, loader=loader)
     job, start = begin(recipe, world=world, loader=loader, heldout=heldout, records=records, journal=journal)
     saver = Saver(job.placed, world, committer=records)
+    job = replace(job, let_go=saver.let_go)
     if records:
         records.hold_room(kept_layouts(job.placed))
     view = _open_view(recipe, folder) if world.is_first else None
@@ -142,6 +143,7 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
         is_saved = job.config.is_saved(step)
         if saved and job.watch.must_return(is_saved=is_saved):
             job.watch.go_back(saved.measured, step=step, to=saved.step)
+            job.let_go()
             put_back(job.placed, saved.tensors)
             returned = {"returned": {"from": step, "why": numbers.left_out, "shift": job.watch.measured.shift}}
             yield Return(step=step, to=saved.step)

@@ -24,12 +24,12 @@ HEAP_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes on one rank. `weights`, `optimizer`, `snapshot` and `rollback` stay; the others come and go.
+    """Bytes on one rank. `weights`, `optimizer` and `rollback` stay; the others come and go.
 
     weights      all of them, a shard, or partitions
     optimizer    moments of this rank's part
-    snapshot     the chunks of weights and moments that the first rank owns, copied at a commit and held from then on,
-                 whether training waits for the commit (train.save=sync) or not
+    snapshot     the chunks of weights and moments that the first rank owns, which are copied before an update where the
+                 disk has not taken them by then; a whole forward and backward is the time for it
     rollback     the copy that the spike policy goes back to
     gathered     whole weights of the units at work
     partials     sums of gradients that wait for others
@@ -55,7 +55,7 @@ class Memory:
     @property
     def staying(self) -> int:
         """What is there all the time."""
-        return self.weights + self.optimizer + self.snapshot + self.rollback
+        return self.weights + self.optimizer + self.rollback
 
     @property
     def coming(self) -> int:
@@ -65,13 +65,13 @@ class Memory:
 
     @property
     def asked(self) -> int:
-        """What training asks for at its peak."""
+        """What training asks for at its peak, where the disk keeps up."""
         return self.staying + self.coming
 
     @property
     def total(self) -> int:
-        """The peak without the process."""
-        return self.asked + self.heap
+        """The peak without the process, where the disk keeps nothing up."""
+        return self.staying + max(self.coming, max(self.exchange, self.update) + self.snapshot) + self.heap
 
 
 def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:

@@ -3,11 +3,17 @@
 A chunk is CHUNK_BYTES of one whole tensor (core/merkle.py), so chunks and their hashes are the same at every placement.
 A rank owns the chunks whose first element it holds. Where a placement cuts through a chunk, the rest is sent to the
 owner: at most one chunk for each cut. Nothing is ever gathered on one rank.
+
+Weights and moments do not change between two updates. So whole chunks that a rank holds in its host's memory are hashed
+and written from where they lie, while the next step's gradients are computed, and only what is not written when the
+next update comes is copied first (`Snapshots.let_go`). What is put together of several ranks' parts, or lies on a GPU,
+is copied at once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -18,6 +24,8 @@ from train.runtime import World
 from train.tensorfile import FP32_BYTES
 
 CHUNK_ELEMENTS = CHUNK_BYTES // FP32_BYTES
+# What is read while an update may have to wait for it.
+LENT_ELEMENTS = 8 * CHUNK_ELEMENTS
 
 Leaves = dict[tuple[str, int], bytes]
 
@@ -31,13 +39,18 @@ class Piece:
     owner: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stretch:
-    """Whole chunks of a tensor that lie behind each other, beginning with element `start`; flat, fp32, in memory."""
+    """Whole chunks of a tensor that lie behind each other, beginning with element `start`; flat, fp32, in memory.
+
+    Whoever reads it holds the lock, and says when it is not needed any more.
+    """
 
     name: str
     start: int
     values: Tensor
+    is_done: bool = False
+    lock: Lock = field(default_factory=Lock)
 
     @property
     def content(self) -> memoryview:
@@ -70,7 +83,7 @@ def pieces_of(held: Sequence[Sequence[Span]]) -> list[Piece]:
 
 
 class Snapshots:
-    """Takes copies of what this rank owns; the copy is written over by the next one."""
+    """What this rank owns, as it was at one time; the next one may be taken when this one is not read any more."""
 
     def __init__(self, placed: Placed, world: World) -> None:
         self._world = world
@@ -83,14 +96,24 @@ class Snapshots:
             )
         ]
         rank, ranks = world.rank, range(world.size)
-        owned = [piece for piece in pieces if piece.owner == rank]
-        # In the host's memory, page-locked if it is copied from a GPU: that copy then runs at the link's full speed.
+        # On a GPU all is copied, to page-locked memory: that copy runs at the link's full speed.
         self._is_pinned = world.device == "cuda"
+        sizes = {
+            kept: shape.numel() for name, shape in placed.shapes.items() for kept in kept_names(name, placed.groups)
+        }
+        lent, owned = [], []
+        for piece in pieces:
+            if piece.owner == rank:
+                inner = None if self._is_pinned or piece.holder != rank else _whole_chunks(piece.span, sizes)
+                lent += _in_parts(inner) if inner else []
+                owned += [replace(piece, span=span) for span in _besides(piece.span, inner)]
+        self._lendable = [(span, _source(span, held)) for span in lent]
+        self._lent: list[Stretch] = []
         self._buffer = torch.empty(sum(piece.span.count for piece in owned), pin_memory=self._is_pinned)
         targets = dict(zip(owned, self._buffer.split_with_sizes([p.span.count for p in owned]), strict=True))
-        self.stretches = _stretches(targets)
-        sources = {piece: _source(piece, held) for piece in pieces if piece.holder == rank}
-        self._copied = [(targets[piece], sources[piece]) for piece in owned if piece.holder == rank]
+        self._copies = _stretches(targets)
+        sources = {piece: _source(piece.span, held) for piece in pieces if piece.holder == rank != piece.owner}
+        self._copied = [(targets[piece], _source(piece.span, held)) for piece in owned if piece.holder == rank]
         sent = [[p for p in pieces if p.holder == rank and p.owner == other != rank] for other in ranks]
         taken = [[p for p in owned if p.holder == other != rank] for other in ranks]
         self._sent = [sources[piece] for piece in chain.from_iterable(sent)]
@@ -99,7 +122,7 @@ class Snapshots:
         self._taken_counts = [sum(piece.span.count for piece in own) for own in taken]
 
     def take(self) -> list[Stretch]:
-        """The state as it is now; all ranks call it together."""
+        """The state as it is now, until `let_go`; all ranks call it together."""
         with torch.no_grad():
             for target, source in self._copied:
                 target.copy_(source, non_blocking=self._is_pinned)
@@ -110,7 +133,16 @@ class Snapshots:
                 target.copy_(part, non_blocking=self._is_pinned)
         if self._is_pinned:
             torch.cuda.synchronize()
-        return self.stretches
+        self._lent = [Stretch(span.name, span.start, values) for span, values in self._lendable]
+        return sorted([*self._lent, *self._copies], key=lambda stretch: (stretch.name, stretch.start))
+
+    def let_go(self) -> None:
+        """Called before weights or moments change: copy what is still to be read of them."""
+        for stretch in self._lent:
+            with stretch.lock:
+                if not stretch.is_done:
+                    stretch.values = stretch.values.clone()
+        self._lent = []
 
 
 def whole(tensors: Mapping[str, Tensor]) -> list[Stretch]:
@@ -137,8 +169,28 @@ def _kept_spans(placed: Placed, rank: int) -> list[Span]:
     ]
 
 
-def _source(piece: Piece, held: Sequence[tuple[Span, Tensor]]) -> Tensor:
-    want = piece.span
+def _whole_chunks(span: Span, sizes: Mapping[str, int]) -> Span | None:
+    """What a span covers in whole chunks of its tensor, the last of which may be short."""
+    first = -(-span.start // CHUNK_ELEMENTS) * CHUNK_ELEMENTS
+    last = span.stop if span.stop == sizes[span.name] else span.stop // CHUNK_ELEMENTS * CHUNK_ELEMENTS
+    return Span(span.name, first, last) if first < last else None
+
+
+def _besides(span: Span, inner: Span | None) -> list[Span]:
+    """What a span covers before and behind an inner one; nothing empty."""
+    if inner is None:
+        return [span]
+    parts = (Span(span.name, span.start, inner.start), Span(span.name, inner.stop, span.stop))
+    return [part for part in parts if part.count]
+
+
+def _in_parts(span: Span) -> list[Span]:
+    """Short enough that nobody waits long for one to be read."""
+    starts = range(span.start, span.stop, LENT_ELEMENTS)
+    return [Span(span.name, start, min(start + LENT_ELEMENTS, span.stop)) for start in starts]
+
+
+def _source(want: Span, held: Sequence[tuple[Span, Tensor]]) -> Tensor:
     return next(
         tensor[want.start - span.start : want.stop - span.start]
         for span, tensor in held

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from core.merkle import chunk_root, named_root
+from core.merkle import chunks, leaf_hash, merkle_root, named_root
 from train.groups import Group
 from train.runtime import World
+from train.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,14 @@ def load_moments(placed: Placed, moments: Mapping[str, Tensor]) -> None:
 
 def gradient_root(gradients: Mapping[str, Tensor]) -> str:
     """Root over the bytes of a micro-batch's whole gradients by name."""
-    return named_root({name: content_root(gradient) for name, gradient in gradients.items()})
+    return named_root(content_roots(gradients))
 
 
-def content_root(tensor: Tensor) -> bytes:
-    """Merkle root over a tensor's bytes."""
-    return chunk_root(tensor.cpu().numpy().data)
+def content_roots(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Merkle root over each tensor's bytes; all their chunks are shared out among the threads."""
+    cut = {name: chunks(tensor.cpu().numpy().data) for name, tensor in tensors.items()}
+    leaves = iter(in_threads(leaf_hash, list(chain.from_iterable(cut.values()))))
+    return {name: merkle_root(list(islice(leaves, len(own)))) for name, own in cut.items()}
 
 
 def cut(spans: Sequence[Span], start: int, stop: int) -> list[Span]:

@@ -32,8 +32,10 @@ class Replicated(Zero1):
     def reduce(self) -> list[Tensor]:
         """See Placed."""
         own = self._sum.total()
-        whole = own if self._world.size == 1 else torch.empty_like(self._weights)
-        self._world.gather_into(whole, own, counts=[stop - start for start, stop in self._slices])
+        if self._world.size == 1:
+            return list(own)
+        whole = torch.empty_like(self._weights)
+        self._world.gather_into(whole, own[0], counts=[stop - start for start, stop in self._slices])
         return list(whole.split_with_sizes([span.count for span in self._whole]))
 
     def refresh(self) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints beside the training: every rank writes what it owns while the next steps are taken.
 
-    snapshot    all ranks together copy what they own (pieces.py): all that training waits for
-    writing     in a thread, each rank hashes its chunks and writes them to their places in the same two files
+    snapshot    all ranks together send each other what is cut (pieces.py): all that training waits for
+    writing     in a thread, each rank hashes its chunks and writes them to their places in the same two files; what it
+                has not come to when the next update is due is copied before that
     committing  in a thread, the first rank hashes the files and commits the folder (store.py)
 
 After every step all ranks ask each other, in the order of the steps, how far they are: the threads themselves never
@@ -75,10 +76,14 @@ class Saver:
         return self._joined(leaves)
 
     def begin(self, step: int) -> None:
-        """Copy the state and let it be written; waits first for the checkpoint that is under way."""
+        """Let the state be written, as it is until `let_go`; waits first for the checkpoint that is under way."""
         self.finish()
         self._aside = self._world.share(self._committer.open_aside(step) if self._committer else None)
         self._writing = self._pool.submit(self._write, self._snapshots.take(), step)
+
+    def let_go(self) -> None:
+        """To be called before weights or moments change."""
+        self._snapshots.let_go()
 
     def advance(self, *, is_waiting: bool = False) -> None:
         """Go on with the checkpoint under way if the ranks have come that far, or wait until they have.

@@ -3,7 +3,7 @@
 import math
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,9 +37,13 @@ WORDS = struct.Struct("<5q")
 NO_ROOT = bytes(32)
 
 
+def _nothing() -> None:
+    """Where no checkpoint is under way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Everything a step needs, on one rank."""
+    """Everything a step needs, on one rank. `let_go` is called before weights or moments change."""
 
     config: TrainConfig
     is_sqrt_in_float64: bool
@@ -51,6 +55,7 @@ class Job:
     watch: Watch
     parameter_count: int
     heldout: Heldout | None = None
+    let_go: Callable[[], None] = _nothing
     # Only under a keeper.
     tiers: "Tiers | None" = None
     # Only where it is asked for.
@@ -128,6 +133,7 @@ def apply_update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, numb
     if numbers.left_out:
         job.placed.drop()
     else:
+        job.let_go()
         _update(job, gradients, step=step, lr=numbers.lr, norm=numbers.norm)
     job.watch.note(loss=numbers.loss, norm=numbers.norm, reason=numbers.left_out)
 

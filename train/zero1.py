@@ -1,12 +1,12 @@
 """Placement zero1: all weights on every rank in one flat buffer, a slice of the optimizer state.
 
-A rank computes a contiguous range of micro-batches and keeps one partial sum for every whole subtree in it. Slices of
-these are exchanged, every rank adds those of its slice in the canonical order and updates it, and the weights are
-gathered (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1; the sum is ours).
+A rank computes a contiguous range of micro-batches and keeps one partial sum for every whole subtree in it, in the very
+tensors that autograd gave: nothing is copied before it is sent. Slices of the sums are exchanged, every rank adds those
+of its slice in the canonical order and updates it, and the weights are gathered (Rajbhandari et al. 2020,
+arXiv:1910.02054, stage 1; the sum is ours).
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -19,6 +19,9 @@ from train.config import Sum
 from train.groups import Group
 from train.placed import Act, MicroStep, Span, cut, gradient_root, segments_of
 from train.runtime import World
+
+# Flat tensors, laid behind each other.
+Gradient = Sequence[Tensor]
 
 
 class Zero1:
@@ -37,10 +40,6 @@ class Zero1:
         flat = dict(zip(self._names, self._weights.split_with_sizes(sizes), strict=True))
         for name, parameter in model.named_parameters():
             parameter.data = flat[name].view(parameter.shape)
-        self._gradient, self._taken = torch.empty(0), 0
-        for name, parameter, size in zip(self._names, self._parameters, sizes, strict=True):
-            start = flat[name].storage_offset()
-            parameter.register_post_accumulate_grad_hook(partial(self._take, part=slice(start, start + size)))
         self._whole = [Span(name, 0, size) for name, size in zip(self._names, sizes, strict=True)]
         self._slices = contiguous_ranges(self._weights.numel(), world.size)
         self._sum = SliceSum(
@@ -57,24 +56,17 @@ class Zero1:
 
     def backward(self, loss: Tensor, micro_step: MicroStep, *, is_digested: bool) -> str | None:
         """See Placed."""
-        self._gradient, self._taken = torch.empty_like(self._weights), 0
         loss.backward()  # type: ignore[no-untyped-call]
-        assert self._taken == len(self._parameters)
-        gradient, self._gradient = self._gradient, torch.empty(0)
-        parts = gradient.split_with_sizes([span.count for span in self._whole])
-        root = gradient_root(dict(zip(self._names, parts, strict=True))) if is_digested else None
-        self._sum.push(micro_step.index, gradient)
+        gradients = [cast(Tensor, parameter.grad).reshape(-1) for parameter in self._parameters]
+        for parameter in self._parameters:
+            parameter.grad = None
+        root = gradient_root(dict(zip(self._names, gradients, strict=True))) if is_digested else None
+        self._sum.push(micro_step.index, gradients)
         return root
-
-    def _take(self, parameter: Tensor, *, part: slice) -> None:
-        """Move a gradient to its place as soon as it is whole: all of them would be another model in memory."""
-        self._gradient[part] = cast(Tensor, parameter.grad).reshape(-1)
-        parameter.grad = None
-        self._taken += 1
 
     def reduce(self) -> list[Tensor]:
         """See Placed."""
-        return list(self._sum.total().split_with_sizes([segment.span.count for segment in self.segments]))
+        return joined(shared_out(self._sum.total(), [segment.span.count for segment in self.segments]))
 
     def step(self, gradients: Sequence[Tensor], act: Act) -> None:
         """See Placed."""
@@ -100,14 +92,15 @@ class Zero1:
 class SliceSum:
     """The sum of a step's gradients, of which every rank gets a slice: sent once, when all micro-batches are done.
 
-    `counts` says how many values of a flat gradient each rank gets. A rank takes a contiguous range of micro-batches.
+    `counts` says how many values of a gradient each rank gets. A rank takes a contiguous range of micro-batches.
+    A gradient is flat tensors, laid behind each other.
     """
 
     def __init__(self, counts: Sequence[int], *, world: World, order: Sum, micro_batches: int) -> None:
         self._counts, self._world = list(counts), world
         self.take_ranges(contiguous_ranges(micro_batches, world.size))
-        self._sum: BinaryCounter[Tensor] | RunningSum = (
-            BinaryCounter(Tensor.add_) if order is Sum.CANONICAL else RunningSum()
+        self._sum: BinaryCounter[Gradient] | RunningSum = (
+            BinaryCounter(_add) if order is Sum.CANONICAL else RunningSum()
         )
 
     def take_ranges(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -115,26 +108,48 @@ class SliceSum:
         self._ranges = list(ranges)
         self.micro_steps = [MicroStep(k, index) for k, index in enumerate(range(*self._ranges[self._world.rank]))]
 
-    def push(self, index: int, gradient: Tensor) -> None:
-        """Add the flat gradient of this rank's next micro-batch, which is written over."""
+    def push(self, index: int, gradient: Gradient) -> None:
+        """Add the gradient of this rank's next micro-batch, which is written over."""
         self._sum.push(index, gradient)
 
-    def total(self) -> Tensor:
+    def total(self) -> Gradient:
         """This rank's slice of the sum; all ranks call it together."""
-        if isinstance(self._sum, RunningSum):
-            total = self._sum.total()
-            self._world.add_floats(total)
-            return total.split_with_sizes(self._counts)[self._world.rank]
         if self._world.size == 1:
             return self._sum.total()
-        partials = [subtree.value.split_with_sizes(self._counts) for subtree in self._sum.subtrees]
+        if isinstance(self._sum, RunningSum):
+            total = torch.cat(list(self._sum.total()))
+            self._world.add_floats(total)
+            return [total.split_with_sizes(self._counts)[self._world.rank]]
+        partials = [shared_out(subtree.value, self._counts) for subtree in self._sum.subtrees]
         self._sum.subtrees.clear()
-        return add_partials(
-            [part for rank in range(self._world.size) for part in (partial[rank] for partial in partials)],
-            ranges=self._ranges,
-            counts=self._counts,
-            world=self._world,
-        )
+        parts = [part for rank in range(self._world.size) for partial in partials for part in partial[rank]]
+        return [add_partials(parts, ranges=self._ranges, counts=self._counts, world=self._world)]
+
+
+def shared_out(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[list[Tensor]]:
+    """Cut flat tensors, laid behind each other, in parts of so many values; every part is views of tensors."""
+    parts, left = [], list(reversed(tensors))
+    for count in counts:
+        part = [] if count else [tensors[0][:0]]
+        while count:
+            tensor = left.pop()
+            part.append(tensor[:count])
+            if tensor.numel() > count:
+                left.append(tensor[count:])
+            count -= part[-1].numel()
+        parts.append(part)
+    return parts
+
+
+def joined(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """One tensor for every part, copied only where it is in several."""
+    return [part[0] if len(part) == 1 else torch.cat(list(part)) for part in parts]
+
+
+def _add(left: Gradient, right: Gradient) -> Gradient:
+    for own, other in zip(left, right, strict=True):
+        own.add_(other)
+    return left
 
 
 def add_partials(
@@ -142,7 +157,8 @@ def add_partials(
 ) -> Tensor:
     """Exchange sums over whole subtrees of the ranks' `ranges` of micro-batches, and add them canonically.
 
-    `partials` are for rank 0, by subtree, then for rank 1; rank r gets `counts[r]` values of each.
+    `partials` are for rank 0, by subtree, then for rank 1, each in one tensor or several; rank r gets `counts[r]`
+    values of each.
     """
     whole = [whole_subtrees(*indices) for indices in ranges]
     own_count = counts[world.rank]
@@ -159,16 +175,17 @@ def add_partials(
 
 
 class RunningSum:
-    """The sum of tensors in the order in which they come, for `train.sum=fast`."""
+    """The sum of gradients in the order in which they come, for `train.sum=fast`."""
 
     def __init__(self) -> None:
-        self._total: Tensor | None = None
+        self._total: Gradient | None = None
 
-    def push(self, index: int, value: Tensor) -> None:
-        """Add the value of the next index."""
-        self._total = value if self._total is None else self._total.add_(value)
+    def push(self, index: int, value: Gradient) -> None:
+        """Add the gradient of the next index."""
+        self._total = value if self._total is None else _add(self._total, value)
 
-    def total(self) -> Tensor:
+    def total(self) -> Gradient:
         """The sum of everything pushed; it is empty afterwards."""
-        total, self._total = cast(Tensor, self._total), None
+        total, self._total = self._total, None
+        assert total is not None
         return total

@@ -13,6 +13,7 @@ from torch import nn
 from core.artifact import current
 from core.errors import ConfigError
 from core.ledger import read_lines
+from model import attention
 from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, finished_folder, result_of
 from train.compiled import CACHE, LOCK, OWN, keep_compiled, link_files
@@ -31,6 +32,8 @@ GRID = (
 )
 # Everything is compiled once by g++: half a minute of one core, and several times that where cores are shared.
 DEADLINE_S = 900.0
+# Two blocks and more of a tiny window's queries.
+BLOCK_ROWS = 8
 
 
 def run_with(arguments: Sequence[str], *, kept: Path, verb: Callable[[Sequence[str]], None] = run) -> None:
@@ -90,6 +93,33 @@ def test_no_placement_number_of_ranks_or_recomputing_changes_a_bit_of_a_compiled
         train(tiny, out, *COMPILED, *settings, ranks=ranks, kept=kept)
         results[out.name] = result_of(out)
     assert set(results.values()) == {cold}, results
+
+
+def run_blocked(arguments: Sequence[str], *, kept: Path) -> None:
+    """Train with blocks of attention as short as the test's windows ask for."""
+    attention.LEAST_ROWS = BLOCK_ROWS
+    run_with(arguments, kept=kept)
+
+
+@pytest.mark.slow
+def test_blocked_attention_compiled_gives_the_same_bits_on_any_number_of_ranks(
+    tiny: Tiny, kept: Path, tmp_path: Path
+) -> None:
+    results = {}
+    # The last is the control: one block.
+    for ranks, placement, verb in (
+        *((1, "zero1", run_blocked), (2, "zero1", run_blocked), (3, "fsdp2", run_blocked)),
+        (1, "zero1", run_with),
+    ):
+        out = tmp_path / f"{ranks}-{placement}-{verb.__name__}"
+        settings = ("profile.attention=blocked", f"train.placement={placement}")
+        arguments = [tiny.arguments(out, *SHORT, *COMPILED, *settings, "train.timeout_s=600")]
+        notes = out.with_suffix(".notes")
+        ended = run_ranks(ranks, partial(verb, kept=kept), arguments, notes=notes, deadline_s=DEADLINE_S)
+        assert ended.exit_codes == [0] * ranks, ended.messages
+        results[out.name] = result_of(out).weights
+    *blocked, whole = results.values()
+    assert len(set(blocked)) == 1 and whole != blocked[0], results
 
 
 @pytest.mark.slow

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from tests.train.configs import train_config
 from tests.train.test_optim import COUNT, STEPS, gradient, segment
+from tests.train.test_threads import with_threads
+from train import kernels
 from train.kernels import FLAGS
 from train.norm import Scale, square_limbs
 from train.optim import adamw, rule_of
+from train.threads import slices
 
 
 def train_in_pieces(cuts: list[int], *, is_fused: bool) -> list[Tensor]:
@@ -33,6 +36,19 @@ def test_no_cut_changes_a_bit_of_the_fused_update(seed: int) -> None:
     whole = train_in_pieces([], is_fused=True)
     for cuts in ([1], [COUNT - 3], list(range(7, COUNT, 1023)), some):
         assert all(map(torch.equal, whole, train_in_pieces(cuts, is_fused=True))), cuts
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_no_bit_of_the_fused_update_or_the_limbs(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = Scale(12, 38)
+    with with_threads(1):
+        alone = train_in_pieces([], is_fused=True)
+        limbs = square_limbs([gradient(1)], scale=scale, is_fused=True)
+    monkeypatch.setattr(kernels, "LEAST_ELEMENTS", 1001)
+    with with_threads(threads):
+        assert len(slices(COUNT, least=1001)) == threads
+        assert all(map(torch.equal, alone, train_in_pieces([], is_fused=True)))
+        assert square_limbs([gradient(1)], scale=scale, is_fused=True) == limbs
 
 
 def test_the_fused_update_is_that_of_the_plain_one_but_for_rounding() -> None:

@@ -3,12 +3,55 @@
 import random
 from itertools import pairwise
 
+import pytest
 import torch
 
 from core.merkle import CHUNK_BYTES
+from core.profile import Attention
+from model.config import ModelConfig
+from model.init import initialize
+from model.transformer import Transformer
+from tests.train.configs import train_config
 from train.checkpoint import state_root
-from train.pieces import CHUNK_ELEMENTS, Piece, chunk_hashes, pieces_of, root_of, whole
-from train.placed import Span
+from train.parallel import place
+from train.pieces import CHUNK_ELEMENTS, Piece, Snapshots, Stretch, chunk_hashes, pieces_of, root_of, whole
+from train.placed import Placed, Span
+from train.runtime import World
+
+# 20 MB of embedding and as much of head: several stretches each, the last chunk short.
+SHAPE = ModelConfig(
+    dim=64,
+    n_layers=1,
+    n_heads=1,
+    n_kv_heads=1,
+    ffn_dim=64,
+    vocab_size=80_001,
+    max_seq_len=8,
+    rope_theta=10000.0,
+    norm_eps=1e-5,
+    is_embedding_tied=False,
+    init_std=0.02,
+)
+
+
+@pytest.fixture
+def placed() -> Placed:
+    """A model on one rank."""
+    model = Transformer(SHAPE, Attention.SDPA)
+    initialize(model, seed=1, std=SHAPE.init_std, width_factor=1.0)
+    return place(model, world=World(rank=0, size=1, device="cpu"), config=train_config())
+
+
+def root(stretches: list[Stretch]) -> str:
+    return root_of(chunk_hashes({key: leaf for stretch in stretches for key, leaf in stretch.leaves().items()}))
+
+
+def change(placed: Placed) -> None:
+    """What an update does."""
+    with torch.no_grad():
+        for segment in placed.segments:
+            for tensor in (segment.weights, *segment.moments.values()):
+                tensor.add_(1.0)
 
 
 def cut(count: int, ranks: int, source: random.Random) -> list[Span]:
@@ -51,3 +94,34 @@ def test_the_root_of_chunks_is_that_of_whole_tensors() -> None:
     leaves = {key: leaf for stretch in reversed(whole(tensors)) for key, leaf in stretch.leaves().items()}
     assert root_of(chunk_hashes(leaves)) == state_root(tensors)
     assert {name: len(own) for name, own in chunk_hashes(leaves).items()} == {"a": 1, "b": 1, "c": 3}
+
+
+def test_what_was_not_read_before_an_update_is_kept_as_it_was(placed: Placed) -> None:
+    snapshots = Snapshots(placed, World(rank=0, size=1, device="cpu"))
+    before = root(snapshots.take())
+    tensors = {segment.span.name: segment.weights for segment in placed.segments}
+    tensors |= {f"{kept}.{one.span.name}": own for one in placed.segments for kept, own in one.moments.items()}
+    assert before == state_root(tensors)
+    taken = snapshots.take()
+    leaves = taken[0].leaves()
+    taken[0].is_done = True
+    snapshots.let_go()
+    change(placed)
+    leaves |= {key: leaf for stretch in taken[1:] for key, leaf in stretch.leaves().items()}
+    assert root_of(chunk_hashes(leaves)) == before
+    # The control: the state has changed, and who does not let go reads what is there now.
+    careless = snapshots.take()
+    after = root(careless)
+    change(placed)
+    assert len({before, after, root(careless)}) == 3
+
+
+def test_nothing_is_copied_of_what_was_read_in_time(placed: Placed) -> None:
+    snapshots = Snapshots(placed, World(rank=0, size=1, device="cpu"))
+    taken = snapshots.take()
+    places = [stretch.values.data_ptr() for stretch in taken]
+    for stretch in taken[:3]:
+        stretch.is_done = True
+    snapshots.let_go()
+    same = [stretch.values.data_ptr() == place for stretch, place in zip(taken, places, strict=True)]
+    assert same == [True] * 3 + [False] * (len(taken) - 3) and len(taken) > 20
