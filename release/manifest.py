@@ -102,6 +102,8 @@ def read_absent(folder: Path) -> dict[str, Entry]:
     Raises DataError if thin.json is damaged, of another release, or says otherwise than the manifest.
     """
     path = folder / THIN
+    if path.is_symlink():
+        raise DataError(f"{path} is a link, which a bundle never holds; do not use this bundle")
     if not path.is_file():
         return {}
     listed = {entry.path: entry for entry in read_manifest(folder)}
@@ -113,7 +115,7 @@ def read_absent(folder: Path) -> dict[str, Entry]:
             raise ValueError("it is of another release")
         if not all(isinstance(address, str) for address in record["mirrors"]):
             raise ValueError("it has a mirror that is no address")
-        rows = {row["path"]: (row["bytes"], row["sha256"]) for row in record["absent"]}
+        rows = {str(row["path"]): (row["bytes"], row["sha256"]) for row in record["absent"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}; get the bundle again") from error
     for name, said in rows.items():

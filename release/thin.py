@@ -84,6 +84,9 @@ def make_thin(folder: Path, out: Path, *, mirrors: Sequence[str] = ()) -> dict[s
     flaw = first_flaw(folder)
     if flaw:
         raise DataError(f"{folder}: {flaw}; only whole bundles are made thin")
+    link = next((path for path in folder.rglob("*") if path.is_symlink()), None)
+    if link:
+        raise DataError(f"{link} is a link, which a bundle never holds; remove it")
     for address in mirrors:
         open_source(address)
     aside = out.absolute().with_name(f".{out.name}.part")

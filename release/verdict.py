@@ -85,7 +85,8 @@ def conclude_weakly(findings: Sequence[Finding], *, subject: str) -> NoReturn:
         conclude(findings, subject=subject)
     if found & {Verdict.OUTSIDE, Verdict.DIFFERENT}:
         raise SystemExit(HOLDS_NOT)
-    open_ = [f.check for f in findings if f.verdict in (Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED, Verdict.TOO_FEW)]
-    if open_:
-        raise InconclusiveError(f"{subject}: {', '.join(open_)} could not be judged here")
+    holding = {Verdict.WITHIN, Verdict.EQUIVALENT}
+    open_ = [finding.check for finding in findings if finding.verdict not in {Verdict.PASS, *holding}]
+    if open_ or not found & holding:
+        raise InconclusiveError(f"{subject}: {', '.join(open_) or 'nothing'} could not be judged here")
     raise SystemExit(HOLDS)
