@@ -1,7 +1,7 @@
 """SHA-256 of many chunks: over the profile's threads, and where code is compiled, four chunks at once on each.
 
 The CPU's own instructions for SHA-256 take four cycles and may begin every two, and each needs what the last one gave:
-OpenSSL, which hashes one message at a time, keeps them half idle. Four messages of one length side by side took 0.4 of
+OpenSSL, which hashes one message at a time, keeps them half idle. Four messages of one length side by side took 0.6 of
 the time on one core here (docs/performance.md). The hashes are SHA-256 (FIPS 180-4) either way, hashlib's to the bit.
 """
 
