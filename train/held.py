@@ -75,25 +75,27 @@ def matrix_parameters(model: ModelConfig) -> int:
     return model.n_layers * (attention + 3 * model.dim * model.ffn_dim)
 
 
-def owned_bytes(recipe: Recipe, cluster: Cluster) -> int:
-    """Weights in the whole chunks that the first rank owns and copies for a checkpoint, whose first element it has.
+def owned_bytes(recipe: Recipe, cluster: Cluster) -> tuple[int, int]:
+    """Weights in the chunks that the first rank owns, whose first element it has: those it has whole, and the cut ones.
 
     A placement that cuts every tensor in rows leaves tensors of up to a chunk to the first rank (pieces.py); those that
     cut all tensors laid behind each other share out evenly, but for a chunk a cut.
     """
     how, model = recipe.train.placement, recipe.model
     whole = FP32 * model.parameter_count
-    if how is Placement.REPLICATED:
-        return whole
+    if how is Placement.REPLICATED or cluster.ranks == 1:
+        return whole, 0
     if how not in (Placement.FSDP2, Placement.HSDP, Placement.DEEPSPEED3):
-        return min(whole, -(-whole // cluster.ranks) + CHUNK_BYTES)
+        return whole // cluster.ranks, min(CHUNK_BYTES, whole - whole // cluster.ranks)
     parts = cluster.node_ranks if how is Placement.HSDP else cluster.ranks
-    owned = 0
+    own = cut = 0
     for rows, columns, count in _matrices(model):
-        size = FP32 * rows * columns
-        shard = FP32 * -(-rows // parts) * columns
-        owned += count * min(size, -(-shard // CHUNK_BYTES) * CHUNK_BYTES)
-    return owned // (cluster.ranks // parts)
+        size, shard = FP32 * rows * columns, FP32 * -(-rows // parts) * columns
+        inner = size if shard == size else shard // CHUNK_BYTES * CHUNK_BYTES
+        own += count * inner
+        cut += count * (min(size, -(-shard // CHUNK_BYTES) * CHUNK_BYTES) - inner)
+    slices = cluster.ranks // parts
+    return own // slices, cut // slices
 
 
 def _matrices(model: ModelConfig) -> list[tuple[int, int, int]]:

@@ -6,20 +6,14 @@ cut over the profile's threads (threads.py).
 """
 
 import ctypes
-import subprocess
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from core.errors import ConfigError
-from core.profile import compiler_path
+from train.native import compiled
 from train.threads import in_threads, slices
 
-# No -ffast-math and no part of it that changes a value: the last two flags only give up errno and exceptions' flags.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 SOURCE = """
 #include <cmath>
 #include <cstdint>
@@ -102,19 +96,7 @@ def _address(tensor: Tensor) -> int:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Compile and load, once a process: a fraction of a second."""
-    with TemporaryDirectory() as folder:
-        source, binary = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
-        source.write_text(SOURCE, encoding="utf-8")
-        made = subprocess.run(
-            [compiler_path(), *FLAGS, "-o", str(binary), str(source)], capture_output=True, text=True, check=False
-        )
-        if made.returncode:
-            raise ConfigError(
-                f"{compiler_path()} cannot compile the update ({made.stderr.strip()[:200]}); "
-                "mend the compiler, or set profile.is_update_fused=false"
-            )
-        library = ctypes.CDLL(str(binary))
+    library = compiled(SOURCE)
     library.adamw.argtypes = [COUNT, *[ADDRESS] * 4, *[FLOAT] * 8]
     library.square_limbs.argtypes = [COUNT, ADDRESS, DOUBLE, DOUBLE, ADDRESS]
     library.adamw.restype = library.square_limbs.restype = None

@@ -35,6 +35,7 @@ from train.chain import chains
 from train.checkpoint import fill_weights, read_moments
 from train.config import Save, TrainConfig, WandbMode
 from train.forward import new_model, run_as_asked
+from train.hashes import hash_in_lanes
 from train.heldout import Scores, score
 from train.owners import Owners
 from train.parallel import place
@@ -251,6 +252,7 @@ def prepare(
     """
     honour(recipe.profile)
     check_at_start(recipe)
+    hash_in_lanes(recipe.profile)
     config = recipe.train
     model = new_model(recipe)
     saved = open_checkpoint(checkpoint) if checkpoint and is_filled else None

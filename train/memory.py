@@ -8,7 +8,7 @@ What each placement holds is in held.py.
 
 from dataclasses import dataclass, replace
 
-from core.profile import Attention, Compute
+from core.profile import Attention, Compute, Device
 from train.config import Optimizer, Placement
 from train.held import FP32, Cluster, held, matrix_parameters, owned_bytes
 from train.recipe import Recipe
@@ -24,12 +24,13 @@ HEAP_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes on one rank. `weights`, `optimizer` and `rollback` stay; the others come and go.
+    """Bytes on one rank. `weights`, `optimizer`, `snapshot` and `rollback` stay; the others come and go.
 
     weights      all of them, a shard, or partitions
     optimizer    moments of this rank's part
-    snapshot     the chunks of weights and moments that the first rank owns, which are copied before an update where the
-                 disk has not taken them by then; a whole forward and backward is the time for it
+    snapshot     of the chunks of weights and moments that the first rank owns, those that a cut goes through, copied at
+                 a commit and held from then on; with GPUs all
+    late         the others, which are copied only if the disk has not taken them when the next update comes
     rollback     the copy that the spike policy goes back to
     gathered     whole weights of the units at work
     partials     sums of gradients that wait for others
@@ -43,6 +44,7 @@ class Memory:
     weights: int
     optimizer: int
     snapshot: int
+    late: int
     rollback: int
     gathered: int
     partials: int
@@ -55,7 +57,7 @@ class Memory:
     @property
     def staying(self) -> int:
         """What is there all the time."""
-        return self.weights + self.optimizer + self.rollback
+        return self.weights + self.optimizer + self.snapshot + self.rollback
 
     @property
     def coming(self) -> int:
@@ -70,8 +72,8 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """The peak without the process, where the disk keeps nothing up."""
-        return self.staying + max(self.coming, max(self.exchange, self.update) + self.snapshot) + self.heap
+        """The peak without the process, with the slowest disk."""
+        return self.staying + max(self.coming, max(self.exchange, self.update) + self.late) + self.heap
 
 
 def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
@@ -81,10 +83,15 @@ def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
     sharers = 1 if train.placement is Placement.REPLICATED else cluster.ranks
     moments = -(-FP32 * moment_count(recipe) // sharers)
     own = -(-FP32 * model.parameter_count // sharers) + moments
+    lent, cut = owned_bytes(recipe, cluster)
+    if recipe.profile.device is Device.CUDA:
+        lent, cut = 0, lent + cut
+    kept = (model.parameter_count + moment_count(recipe)) / model.parameter_count
     asked = Memory(
         weights=part.weights,
         optimizer=moments,
-        snapshot=owned_bytes(recipe, cluster) * (model.parameter_count + moment_count(recipe)) // model.parameter_count,
+        snapshot=int(cut * kept),
+        late=int(lent * kept),
         rollback=own if train.spikes.is_on else 0,
         gathered=part.gathered,
         partials=part.partials,

@@ -18,7 +18,8 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from core.merkle import CHUNK_BYTES, leaf_hash, merkle_root, named_root
+from core.merkle import CHUNK_BYTES, chunks, merkle_root, named_root
+from train.hashes import hashed
 from train.placed import Placed, Span, kept_names
 from train.runtime import World
 from train.tensorfile import FP32_BYTES
@@ -59,9 +60,8 @@ class Stretch:
 
     def leaves(self) -> Leaves:
         """The hash of every chunk, by the tensor's name and the chunk's index."""
-        content, first = self.content, self.start // CHUNK_ELEMENTS
-        starts = range(0, len(content), CHUNK_BYTES)
-        return {(self.name, first + k): leaf_hash(content[at : at + CHUNK_BYTES]) for k, at in enumerate(starts)}
+        first = self.start // CHUNK_ELEMENTS
+        return {(self.name, first + k): leaf for k, leaf in enumerate(hashed(chunks(self.content)))}
 
 
 def pieces_of(held: Sequence[Sequence[Span]]) -> list[Piece]:

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from core.merkle import chunks, leaf_hash, merkle_root, named_root
+from core.merkle import chunks, merkle_root, named_root
 from train.groups import Group
+from train.hashes import leaf_hashes
 from train.runtime import World
-from train.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def gradient_root(gradients: Mapping[str, Tensor]) -> str:
 def content_roots(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
     """Merkle root over each tensor's bytes; all their chunks are shared out among the threads."""
     cut = {name: chunks(tensor.cpu().numpy().data) for name, tensor in tensors.items()}
-    leaves = iter(in_threads(leaf_hash, list(chain.from_iterable(cut.values()))))
+    leaves = iter(leaf_hashes(list(chain.from_iterable(cut.values()))))
     return {name: merkle_root(list(islice(leaves, len(own)))) for name, own in cut.items()}
 
 

@@ -12,7 +12,7 @@ from tests.train.configs import train_config
 from tests.train.test_optim import COUNT, STEPS, gradient, segment
 from tests.train.test_threads import with_threads
 from train import kernels
-from train.kernels import FLAGS
+from train.native import FLAGS
 from train.norm import Scale, square_limbs
 from train.optim import adamw, rule_of
 from train.threads import slices

@@ -99,6 +99,13 @@ def test_what_is_asked_for_besides_is_planned_for() -> None:
     assert planned("train.placement=fsdp2", ranks=8) < planned("train.placement=fsdp2", ranks=2)
 
 
+def test_only_chunks_that_are_cut_are_copied_unless_the_disk_is_late() -> None:
+    recipe = read_recipe(*SMOKE)
+    alone, four = (memory(recipe, cluster=Cluster(ranks=ranks, node_ranks=ranks), seq_len=128) for ranks in (1, 4))
+    assert alone.snapshot == 0 and alone.late == 12 * recipe.model.parameter_count
+    assert 0 < four.snapshot < 4_000_000 and four.late < alone.late / 3
+
+
 def test_what_a_rank_sends_is_nothing_alone_and_hand_computed_for_two() -> None:
     recipe = read_recipe(*SMOKE)
     whole = 4 * recipe.model.parameter_count
