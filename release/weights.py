@@ -6,10 +6,12 @@ Format: 8 bytes little-endian length, a JSON header of that length, then the byt
 import json
 import math
 import struct
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from core.errors import DataError
@@ -57,9 +59,16 @@ def count_parameters(paths: Iterable[Path]) -> int:
     return sum(math.prod(tensor.shape) for path in paths for tensor in read_tensors(path).values())
 
 
-def contents(path: Path) -> Counter[tuple[str, str]]:
-    """How often each content (dtype, SHA-256) occurs among a file's tensors, whatever their names."""
-    return Counter((tensor.dtype, sha256_hex(tensor.read())) for tensor in read_tensors(path).values())
+def contents(path: Path, *, divisors: Mapping[str, float] = MappingProxyType({})) -> Counter[tuple[str, str]]:
+    """How often each content (dtype, SHA-256) occurs among a file's tensors, whatever their names.
+
+    Tensors of fp32 that `divisors` names are divided first, as stage export divides them.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for name, tensor in read_tensors(path).items():
+        content = tensor.read()
+        found[tensor.dtype, sha256_hex(_divided(content, divisors[name]) if name in divisors else content)] += 1
+    return found
 
 
 def state_root(paths: Iterable[Path]) -> str:
@@ -89,6 +98,12 @@ def first_different_tensor(left: Path, right: Path) -> str:
         if difference:
             return f"tensor {name}, {difference}"
     return ""
+
+
+def _divided(content: bytes, divisor: float) -> bytes:
+    """Fp32 values, divided as fp32: a quotient in fp64 that is rounded to fp32 is the one that fp32 gives."""
+    values, rounded = array("f", content), array("f", [divisor])[0]
+    return array("f", (value / rounded for value in values)).tobytes()
 
 
 def _tensor(path: Path, fields: dict[str, Any], *, start: int) -> Tensor:

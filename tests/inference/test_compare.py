@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from core.artifact import current
 from core.errors import ConfigError, DeterministicError
@@ -21,6 +22,7 @@ from model.config import ModelConfig
 from model.init import initialize
 from model.rotary import rotation_tables
 from model.transformer import Transformer
+from release.weights import contents
 
 STRANGE = ["", " ", "  two  ", "a</s>b<s><unk>", "日本\t\0x\r\n", "naïve\u0301 👩\u200d👩", "12 345"]
 
@@ -109,6 +111,18 @@ def test_random_weights_give_transformers_logits(
     tokens_BT = (torch.arange(120) * 31 % 512).view(2, 60)
     # fp32 sums in another order; inference/compare.py says how far apart they may be.
     torch.testing.assert_close(model(tokens_BT), theirs(tokens_BT).logits, rtol=0, atol=1e-4)
+
+
+def test_a_head_that_was_divided_is_the_checkpoints_divided(
+    exported: Exported, config: ModelConfig, tmp_path: Path
+) -> None:
+    model = Transformer(replace(config, base_dim=24))
+    initialize(model, seed=3, std=0.2)
+    write_model(tmp_path, model, tokenizer=exported.tokenizer)
+    save_file(model.state_dict(), tmp_path / "checkpoint")
+    published = contents(tmp_path / "model.safetensors")
+    assert published == contents(tmp_path / "checkpoint", divisors={"head.weight": model.config.width_factor})
+    assert sum((published - contents(tmp_path / "checkpoint")).values()) == 1
 
 
 def test_capped_logits_are_refused(exported: Exported, config: ModelConfig, tmp_path: Path) -> None:
