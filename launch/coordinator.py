@@ -389,6 +389,7 @@ def main(arguments: list[str]) -> None:
     """Verb `coordinate`: `PLACE.json`, as `launch supervise` starts it."""
     place = Place.read(Path(arguments[0]))
     try:
+        evidence.prepare()
         with told_full_disks(place.folder):
             Coordinator(place).work()
     except Preempted:
