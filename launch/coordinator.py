@@ -62,7 +62,7 @@ class Coordinator:
         self._began = self._waits_since = time.monotonic()
         self._not_before = 0.0
         self._is_moved = False
-        self._stop_at = 0.0
+        self._stop_at, self._told_to_stop = 0.0, 0
         self._ended: tuple[int, str] | None = None
         signal.signal(signal.SIGTERM, self._ask_to_stop)
 
@@ -77,14 +77,13 @@ class Coordinator:
             elif self._ended is None and not self.audits.is_busy:
                 self._begin_if_possible()
             self.audits.go_on()
-            self._stop_if_late()
+            self._stop()
             self._show()
         code, message = self._ended
         end = {"do": "end", "code": code, "message": message}
         # For keepers that do not hear it now.
         write_durably(self.place.coordinator_file, json.dumps(end).encode())
-        for node in self.members.nodes.values():
-            node.tell(end)
+        self.members.tell(end)
         self.history.record("ended", code=code, message=message)
         self._show(is_now=True)
         if code != DONE_CODE:
@@ -131,17 +130,12 @@ class Coordinator:
 
     def is_at_end(self) -> bool:
         """Whether all ranks wait for leave to publish."""
-        nodes = [self.members.nodes[name] for name in self.history.seated if name in self.members.nodes]
-        phases = [
-            phase for node in nodes for rank, (_, phase, _) in node.beats.items() if node.statuses.get(rank) is None
-        ]
-        return len(nodes) == len(self.history.seated) and bool(phases) and all(phase == "wait" for phase in phases)
+        return set(self.members.phases(self.history.seated)) == {"wait"}
 
     def release(self) -> None:
         """Let the ranks publish."""
         self.history.record("released", generation=self.history.generation)
-        for node in self.members.nodes.values():
-            node.tell({"do": "release", "generation": self.history.generation})
+        self.members.tell({"do": "release", "generation": self.history.generation})
 
     def _greet(self, node: Node) -> None:
         is_seated = self.is_running and node.name in self.history.seated
@@ -260,9 +254,6 @@ class Coordinator:
         before = list(self.history.causes)
         self.history.fail(found, action=verdict.action.value, reason=verdict.reason)
         self.halt(verdict.reason)
-        if self._stop_at:
-            self.end(STOP_CODE, "asked to stop, and a rank failed meanwhile; what is committed is kept")
-            return
         if verdict.action is not Action.RESTART or found.kind is Kind.HANG:
             self._keep_evidence(verdict, failures, before)
         if verdict.action is not Action.RESTART:
@@ -313,7 +304,7 @@ class Coordinator:
         ready, waited = self.ready, time.monotonic() - self._waits_since
         is_late = waited > self.place.join_s
         is_first = not self.history.seated
-        if time.monotonic() < self._not_before or self._stop_at:
+        if time.monotonic() < self._not_before:
             return
         if len(ready) < self.place.min_nodes:
             if is_late:
@@ -353,15 +344,21 @@ class Coordinator:
             nodes[name].tell({"do": "kill", "generation": generation})
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._stop_at:
-            self._stop_at = time.monotonic() + self.place.stop_grace_s
-            for node in self.members.nodes.values():
-                node.tell({"do": "stop"})
+        self._stop_at = self._stop_at or time.monotonic() + self.place.stop_grace_s
 
-    def _stop_if_late(self) -> None:
-        if self._stop_at and self._ended is None and (time.monotonic() > self._stop_at or not self.is_running):
+    def _stop(self) -> None:
+        """If asked to, have the ranks commit a step; also those of a new generation, for what keepers hold."""
+        history = self.history
+        if not self._stop_at or self._ended is not None:
+            return
+        if time.monotonic() > self._stop_at or not history.seated:
             self.halt("it was asked to stop and has not")
             self.end(STOP_CODE, "stopped as asked, in the middle of a step; what was committed before is kept")
+        elif self.is_running and self._told_to_stop != history.generation:
+            phases = self.members.phases(history.seated)
+            if len(phases) == len(history.seated) * self.place.ranks_per_node and "start" not in phases:
+                self._told_to_stop = history.generation
+                self.members.tell({"do": "stop"})
 
     def _let_in_again(self) -> None:
         """A node whose quarantine has expired, or that had to wait, may show its passport."""
@@ -389,6 +386,7 @@ def main(arguments: list[str]) -> None:
     """Verb `coordinate`: `PLACE.json`, as `launch supervise` starts it."""
     place = Place.read(Path(arguments[0]))
     try:
+        evidence.prepare()
         with told_full_disks(place.folder):
             Coordinator(place).work()
     except Preempted:

@@ -10,9 +10,10 @@ import json
 import os
 import platform
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,11 @@ def keep(
     return kept
 
 
+def prepare() -> None:
+    """Look up beside other work what would hold up a recovery: reading the packages takes a second."""
+    threading.Thread(target=_environment, daemon=True).start()
+
+
 def _write(kept: Path, files: Mapping[str, str]) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
@@ -67,6 +73,7 @@ def _journals(folder: Path, out: Path) -> str:
     return "".join(f"--- {path.name}\n" + "\n".join(lines) + "\n" for path, lines in found)
 
 
+@cache
 def _environment() -> dict[str, Any]:
     return {
         "machine": platform.platform(),

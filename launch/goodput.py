@@ -29,8 +29,10 @@ Event = dict[str, Any]
 STARTED, STEPPED, FINISHED = "run.started", "step.finished", "run.finished"
 SHIFTED = "work.shifted"
 FAULTS = ("drill.struck", "fault.injected")
-ENDED = ("attempt.ended", "generation.ended", "failed")
-BEGAN = ("attempt.began", "generation.began")
+# "ended" and "started" are a whole launch under keepers; its generations begin in between.
+ENDED = ("attempt.ended", "generation.ended", "failed", "ended")
+TAKEN_UP = ("started", "attempt.began")
+BEGAN = (*TAKEN_UP, "generation.began")
 # The launcher did not mean to go on.
 FOR_GOOD = ("stop", "give up")
 
@@ -152,7 +154,8 @@ def _count_gap(account: Account, life: Life, following: Life | None, *, now: flo
     between = [event for event in marks if now <= event["time"] <= until]
     ended = next((event for event in between if event["event"] in ENDED), None)
     fault = next((event["time"] for event in between if event["event"] in FAULTS), now)
-    seen = ended["time"] if ended else _last_before(between, BEGAN, until, default=life.last)
+    taken_up = [event["time"] for event in between if event["event"] in TAKEN_UP]
+    seen = ended["time"] if ended else min(taken_up, default=_last_before(between, BEGAN, until, default=life.last))
     seen = max(seen, now)
     # What a rank did after its last whole step and before the fault is lost with it.
     account.add(Kind.REDO, min(fault, seen) - now)
@@ -160,7 +163,9 @@ def _count_gap(account: Account, life: Life, following: Life | None, *, now: flo
     if not following:
         return seen
     is_for_good = not ended or ended.get("action") in FOR_GOOD
-    again = max(_last_before(between, BEGAN, until, default=until if is_for_good else seen), seen)
+    # What a launch needs to begin its first generation is restart, not wait.
+    began = max(taken_up, default=_last_before(between, BEGAN, until, default=until if is_for_good else seen))
+    again = max(began, seen)
     account.add(Kind.WAIT, again - seen)
     return again
 

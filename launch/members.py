@@ -5,7 +5,7 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -78,6 +78,19 @@ class Members:
         self._lines: dict[socket.socket, tuple[Line, str]] = {}
         where = {"host": place.host, "port": self._listening.getsockname()[1]}
         write_durably(place.coordinator_file, json.dumps(where).encode())
+
+    def tell(self, message: Message) -> None:
+        """Send something to all."""
+        for node in self.nodes.values():
+            node.tell(message)
+
+    def phases(self, seated: Sequence[str]) -> list[str]:
+        """Of all ranks that live on these nodes; none while a node is missing."""
+        nodes = [self.nodes[name] for name in seated if name in self.nodes]
+        if len(nodes) < len(seated):
+            return []
+        beats = [(node, rank, phase) for node in nodes for rank, (_, phase, _) in node.beats.items()]
+        return [phase for node, rank, phase in beats if node.statuses.get(rank) is None]
 
     def listen(self) -> None:
         """Hear what there is to hear, for POLL_S at most; then lose those that have been silent for too long."""

@@ -199,15 +199,18 @@ def _judged(scene: Scene, number: int, *, drawn: int, faults: list[Told], why: s
 
 
 def count_redone(faults: list[Told], steps: list[dict[str, Any]]) -> None:
-    """Add to each fault the committed steps that were computed again behind it and before the next."""
+    """Add to each fault the committed steps that it set the run back by and that were computed again."""
     injected = [one for one in faults if one.is_injected]
-    furthest = 0
+    lost_by: dict[int, Told] = {}
+    last = 0
     for event in steps:
-        if event["step"] <= furthest and event["compute_seconds"] > 0:
-            behind = [one for one in injected if one.time <= event["time"]]
-            if behind:
-                behind[-1].redone_steps += 1
-        furthest = max(furthest, event["step"])
+        step = event["step"]
+        if step <= last:
+            before = [one for one in injected if one.time <= event["time"]]
+            lost_by |= dict.fromkeys(range(step, last + 1), before[-1]) if before else {}
+        if step in lost_by and event["compute_seconds"] > 0:
+            lost_by.pop(step).redone_steps += 1
+        last = step
 
 
 def _keep_journals(out: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,51 @@ def test_a_passport_waits_while_it_is_not_known_who_lied(coordinator: Coordinato
     coordinator.history.record("rolled back", after=0)
     coordinator._let_in_again()
     assert node.state is State.ASKED
+
+
+def test_who_is_asked_to_stop_between_two_generations_begins_the_next_for_what_keepers_hold(
+    coordinator: Coordinator,
+) -> None:
+    coordinator._begin_if_possible()
+    coordinator.halt("a node has come back")
+    coordinator._ask_to_stop(signal.SIGTERM, None)
+    coordinator._stop()
+    assert coordinator._ended is None
+    coordinator.members.nodes["a"].port = 7100
+    coordinator._begin_if_possible()
+    for phase, told in (("start", 0), ("compute", 2)):
+        for rank, node in enumerate(coordinator.members.nodes.values()):
+            node.beats = {rank: (1, phase, 1)}
+        coordinator._stop()
+        assert coordinator._told_to_stop == told
+
+
+def test_who_is_asked_to_stop_before_anything_has_begun_stops_at_once(coordinator: Coordinator) -> None:
+    coordinator._ask_to_stop(signal.SIGTERM, None)
+    coordinator._stop()
+    assert coordinator._ended and coordinator._ended[0] == 143
+
+
+def test_with_fewer_nodes_than_the_fewest_nobody_begins(coordinator: Coordinator) -> None:
+    coordinator.place = replace(coordinator.place, min_nodes=2)
+    coordinator._begin_if_possible()
+    coordinator.halt("node b was lost")
+    lost = coordinator.members.nodes.pop("b")
+    coordinator._hear(coordinator.members.nodes["a"], {"say": "ready", "port": 7100})
+    coordinator._begin_if_possible()
+    assert coordinator.history.generation == 1 and coordinator._ended is None
+    coordinator.place = replace(coordinator.place, join_s=-1.0)
+    coordinator._begin_if_possible()
+    assert coordinator._ended and coordinator._ended[0] == 75 and "launch.min_nodes is 2" in coordinator._ended[1]
+    coordinator._ended = None
+    coordinator.members.nodes["b"] = lost
+    coordinator._begin_if_possible()
+    assert coordinator.history.generation == 2
+
+
+def test_a_coordinator_that_nobody_has_waited_for_begins_anew_without_a_failure(coordinator: Coordinator) -> None:
+    coordinator._begin_if_possible()
+    coordinator.members.nodes.clear()
+    coordinator.place = replace(coordinator.place, node_timeout_s=-1.0)
+    coordinator._look_at_ranks()
+    assert not coordinator.is_running and not coordinator._failures and not coordinator.history.seated

@@ -75,6 +75,17 @@ def test_a_run_that_was_stopped_and_taken_up_later_has_waited() -> None:
     assert count(rank, restarted).account.seconds[Kind.WAIT] == 0
 
 
+def test_a_launch_under_keepers_that_is_lost_whole_was_not_being_detected_while_the_next_one_started() -> None:
+    rank = [started(0), step(1, 20), started(100), step(2, 120), outside("run.finished", 121)]
+    lost = [outside("fault.injected", 25), outside("started", 40), outside("generation.began", 90)]
+    seconds = count(rank, lost).account.seconds
+    assert (seconds[Kind.DETECT], seconds[Kind.WAIT]) == (15, 0)
+    assert seconds[Kind.RESTART] == pytest.approx(10 + 70)
+    asked = [outside("ended", 25, code=143), outside("started", 40), outside("generation.began", 90)]
+    seconds = count(rank, asked).account.seconds
+    assert (seconds[Kind.DETECT], seconds[Kind.WAIT]) == (5, 15)
+
+
 @pytest.mark.parametrize("missing", range(len(OUTSIDE)))
 def test_no_second_is_lost_or_counted_twice_where_a_mark_is_missing(missing: int) -> None:
     marks = OUTSIDE[:missing] + OUTSIDE[missing + 1 :]

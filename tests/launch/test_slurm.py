@@ -168,6 +168,7 @@ def test_a_job_goes_on_from_the_queue_and_the_result_is_the_same(
     assert state_of(job, cluster) == "COMPLETED", log
     assert ("out of time; going on in the next allocation" in log) is (how == "warned")
     assert log.count("Z on n") == 2 and "run.resumed" in log, log
+    assert [len(nodes) for nodes in seated(out)] == [2, 2]
     whole = run_module("train", "run", *tiny.arguments(tmp_path / "whole", *STEPS))
     assert whole.returncode == 0, whole.stderr
     assert result_of(out) == result_of(tmp_path / "whole")

@@ -94,6 +94,8 @@ attempt() {
     fi
     use=$(IFS=, && echo "${good[*]}")
     say "on $use"
+    # Nobody is left of an attempt before: keepers wait for what this one writes.
+    rm -f "$out/keeper/place.json" "$out/keeper/coordinator.json"
     "$python" -m launch supervise "${arguments[@]}" launch.address="${address:-$(hostname)}" \
         launch.nodes="$((${#good[@]} < nodes ? ${#good[@]} : nodes))" &
     coordinator=$!
