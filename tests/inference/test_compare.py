@@ -116,7 +116,7 @@ def test_random_weights_give_transformers_logits(
 def test_a_head_that_was_divided_is_the_checkpoints_divided(
     exported: Exported, config: ModelConfig, tmp_path: Path
 ) -> None:
-    model = Transformer(replace(config, base_dim=24))
+    model = Transformer(replace(config, base_dim=24), Attention.EXPLICIT)
     initialize(model, seed=3, std=0.2)
     write_model(tmp_path, model, tokenizer=exported.tokenizer)
     save_file(model.state_dict(), tmp_path / "checkpoint")
