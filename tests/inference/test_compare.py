@@ -119,10 +119,10 @@ def test_a_head_that_was_divided_is_the_checkpoints_divided(
     model = Transformer(replace(config, base_dim=24), Attention.EXPLICIT)
     initialize(model, seed=3, std=0.2)
     write_model(tmp_path, model, tokenizer=exported.tokenizer)
-    save_file(model.state_dict(), tmp_path / "checkpoint")
+    save_file(model.state_dict(), tmp_path / "trained.safetensors")
     published = contents(tmp_path / "model.safetensors")
-    assert published == contents(tmp_path / "checkpoint", divisors={"head.weight": model.config.width_factor})
-    assert sum((published - contents(tmp_path / "checkpoint")).values()) == 1
+    assert published == contents(tmp_path / "trained.safetensors", divisors={"head.weight": model.config.width_factor})
+    assert sum((published - contents(tmp_path / "trained.safetensors")).values()) == 1
 
 
 def test_capped_logits_are_refused(exported: Exported, config: ModelConfig, tmp_path: Path) -> None:
