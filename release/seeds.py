@@ -28,7 +28,7 @@ from core.ledger import Line, read_lines
 from release.arguments import Parser
 from release.contents import Bundle, open_bundle
 from release.stage import first_value
-from release.student import student_cdf
+from release.students_t import student_cdf
 from release.verdict import Finding, Verdict, conclude_weakly
 from release.verify import INTEGRITY, judge
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from release.student import incomplete_beta, student_cdf
+from release.students_t import incomplete_beta, student_cdf
 
 stats = pytest.importorskip("scipy.stats", reason="scipy is what the values are held against")
 
