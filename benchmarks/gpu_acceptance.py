@@ -27,11 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core.arguments import take
 from core.codetree import ROOT
 from core.errors import ConfigError, DeterministicError, ProjectError
 from core.journal import read_journal
 from core.profile import Compute, Device
-from train.exchange import take_options
 from train.recipe import Recipe, read_recipe, window_tokens
 
 USAGE = "python -m benchmarks.gpu_acceptance RECIPE [--device cuda|cpu] [--ranks 1,2] [key=value ...]"
@@ -143,7 +143,8 @@ class Bench:
 
 def main(arguments: Sequence[str]) -> None:
     """Try everything and print the table. Raises DeterministicError if the profile is refused."""
-    rest, options = take_options(arguments, OPTIONS, usage=USAGE)
+    given, rest = take(arguments, values=list(OPTIONS))
+    options = OPTIONS | given
     if not rest or "=" in rest[0]:
         raise ConfigError(f"no recipe given; usage: {USAGE}")
     device = _device(options["--device"])

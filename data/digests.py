@@ -3,11 +3,11 @@
 A ledger's `batch` field is the digest of its step, so these lines can be held against it without training anything.
 """
 
-import argparse
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from core.arguments import Parser
 from core.config import resolve
 from core.errors import ConfigError
 from data.loader import Loader
@@ -15,14 +15,9 @@ from data.loader import Loader
 USAGE = "python -m data digests [RECIPE] --pack DIR --steps N [--micro-batches M --micro-batch B]"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; usage: {USAGE}")
-
-
 def main(arguments: list[str]) -> None:
     """Verb `digests`: write the digest of steps 1..N, one a line; M and B are the recipe's where not given."""
-    parser = _Parser(prog="python -m data digests", add_help=False)
+    parser = Parser(USAGE)
     parser.add_argument("recipe", nargs="?")
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.config import load
 from core.errors import ConfigError, DataError
@@ -83,17 +84,8 @@ def main(arguments: list[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], Asked]:
     """Take the options out of the arguments. Raises ConfigError naming what is missing or no number."""
-    values: dict[str, str] = {}
-    rest: list[str] = []
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument in OPTIONS:
-            values[argument.removeprefix("--")] = next(iterator, "")
-        else:
-            rest.append(argument)
-    missing = [option for option in OPTIONS if not values.get(option.removeprefix("--"))]
-    if missing:
-        raise ConfigError(f"{USAGE} needs {', '.join(missing)}; usage: {main.__doc__}")
+    found, rest = take(arguments, needed=OPTIONS)
+    values = {option.removeprefix("--"): value for option, value in found.items()}
     batches, samples = (-1 if values[name] == ALL else _number(name, values[name]) for name in ("batches", "samples"))
     return rest, Asked(
         weights=Path(values["weights"]),

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.config import load
-from core.errors import ConfigError, DataError
+from core.errors import DataError
 from core.profile import ProfileConfig, apply
 from inference.config import ExportConfig
 
@@ -66,18 +67,8 @@ def main(arguments: list[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
     """Take the options out of the arguments. Raises ConfigError naming what is missing."""
-    given: dict[str, Path] = {}
-    rest: list[str] = []
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument in OPTIONS:
-            given[argument] = Path(next(iterator, ""))
-        else:
-            rest.append(argument)
-    missing = [option for option in OPTIONS if given.get(option, Path()) == Path()]
-    if missing:
-        raise ConfigError(f"{USAGE} needs {', '.join(missing)}; usage: {main.__doc__}")
-    return rest, given
+    found, rest = take(arguments, needed=OPTIONS)
+    return rest, {option: Path(value) for option, value in found.items()}
 
 
 def examine(

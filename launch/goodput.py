@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from core.arguments import take
 from core.artifact import WITNESS
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
@@ -20,7 +21,6 @@ from core.errors import DataError
 from core.journal import read_journal
 from launch.account import Account, Kind
 from launch.check import absolute
-from launch.options import take
 from launch.stages import RANKED
 from launch.table import columns, duration
 

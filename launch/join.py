@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
 from core.errors import RetryError
@@ -23,7 +24,6 @@ from launch.decide import DONE_CODE, error_of
 from launch.keeper import Keeper
 from launch.keeperconfig import PLACE, Place, memory_folder
 from launch.nodes import FOLDER_NAME
-from launch.options import take
 
 POLL_S = 0.1
 

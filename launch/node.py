@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load
@@ -20,7 +21,6 @@ from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import Action, decide, error_of
 from launch.local import POLL_S, started
-from launch.options import take
 from launch.starters import ENVIRONMENT
 
 # Where schedulers say a node's number, and Kubeflow where to meet.

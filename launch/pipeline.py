@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.arguments import take
 from core.artifact import current
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
@@ -20,7 +21,6 @@ from launch import strike
 from launch.check import absolute, check
 from launch.config import LaunchConfig, Starter
 from launch.local import sweep
-from launch.options import take
 from launch.stages import RANKED, Stage, read_stages
 from launch.starters import command_of, environment_of
 from launch.supervise import Job, supervise

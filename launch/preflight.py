@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load
@@ -29,7 +30,6 @@ from core.hashing import hash_value
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.local import STDERR
-from launch.options import take
 from launch.pairing import Pair, at_fault, first_round, second_round
 from launch.preflightconfig import PreflightConfig
 from launch.probe import MEGABYTE, TOKEN, ask, tell_to_end

@@ -24,13 +24,13 @@ from random import Random
 from statistics import median
 from typing import Any, cast
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load
 from core.durable import write_durably
 from core.errors import ConfigError
 from launch.config import LaunchConfig
-from launch.options import take
 from launch.preflightconfig import PreflightConfig
 
 MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000

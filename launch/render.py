@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load
@@ -15,7 +16,6 @@ from core.errors import ConfigError, RetryError
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.excluded import excluded
-from launch.options import take
 from launch.renderers import kubernetes, local, scripts, skypilot, slurm
 from launch.renderers.config import Target
 from launch.renderers.job import Job

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from core.arguments import take
 from core.errors import ConfigError
 from launch.account import Account, Kind
 from launch.failures import HOUR_S, NETWORK_SHARE, SILENT_SHARE, Rate, daly_interval_s, mttf_s
-from launch.options import take
 from launch.table import columns
 
 SIZES = (16, 128, 1_024, 4_096, 16_384, 24_000)

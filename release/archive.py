@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from core.arguments import Parser
 from core.durable import sync_file
 from core.errors import ConfigError, DataError
-from release.arguments import Parser
 from release.contents import open_bundle
 from release.manifest import first_flaw, manifest_root
 

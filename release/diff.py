@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.arguments import Parser
 from core.artifact import current
 from core.errors import ConfigError
 from core.ledger import Difference, Line, first_difference, read_lines, trajectory_head
-from release.arguments import Parser
 from release.weights import first_different_tensor
 
 LEDGER = "ledger.jsonl"

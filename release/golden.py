@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from core.arguments import Parser
 from core.artifact import current
 from core.errors import DeterministicError
-from release.arguments import Parser
 
 
 def main(arguments: list[str]) -> None:

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
+from core.arguments import Parser
 from core.codetree import MAY_IMPORT, ROOT
 from core.config import STAGES, resolve
 from core.errors import DataError
-from release.arguments import Parser
 from release.golden import read_golden
 from release.layout import CONTENTS
 

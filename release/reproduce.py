@@ -18,11 +18,11 @@ from pathlib import Path
 
 import yaml
 
+from core.arguments import Parser
 from core.artifact import current
 from core.errors import ConfigError, DataError, DeterministicError, ProjectError, RetryError
 from core.ledger import first_difference
 from core.notes import DIE_WITH_PARENT
-from release.arguments import Parser
 from release.checks import PUBLISHED
 from release.code import clone
 from release.contents import Bundle, Record, open_bundle

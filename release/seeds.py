@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.arguments import Parser
 from core.artifact import current
 from core.errors import ConfigError, DataError
 from core.hashing import hash_value
 from core.ledger import Line, read_lines
-from release.arguments import Parser
 from release.contents import Bundle, open_bundle
 from release.stage import first_value
 from release.students_t import student_cdf

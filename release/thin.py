@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.arguments import Parser
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json
-from release.arguments import Parser
 from release.contents import Bundle, open_bundle
 from release.manifest import (
     MIRRORS,

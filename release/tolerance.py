@@ -25,9 +25,9 @@ from typing import Any
 
 import yaml
 
+from core.arguments import Parser
 from core.errors import ConfigError, DataError
 from core.ledger import Line
-from release.arguments import Parser
 from release.audit import CANONICAL, Segment, all_segments, draw, start_of
 from release.contents import Bundle, Record, open_bundle
 from release.stage import ask, ask_fingerprint, first_value

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.arguments import Parser
 from core.durable import write_durably
 from core.errors import ConfigError, DataError
 from release import checks
 from release.alive import alive
-from release.arguments import Parser
 from release.audit import audit, ranks_that_trained
 from release.contents import Bundle, open_bundle
 from release.form import form

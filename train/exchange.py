@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from core.arguments import take
 from core.artifact import current
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
@@ -43,19 +44,20 @@ class Format(Enum):
 
 def export_main(arguments: Sequence[str]) -> None:
     """`RECIPE|CHECKPOINT --to FOLDER [--format safetensors|dcp]`. Raises ConfigError, or DataError if it is damaged."""
-    rest, options = take_options(arguments, {"--to": "", "--format": Format.SAFETENSORS.value}, usage=EXPORT_USAGE)
-    if options["--format"] not in {form.value for form in Format}:
-        raise ConfigError(f"--format is {options['--format']!r}; give safetensors or dcp")
+    options, rest = take(arguments, values=["--format"], needed=["--to"])
+    form = options.get("--format", Format.SAFETENSORS.value)
+    if form not in {one.value for one in Format}:
+        raise ConfigError(f"--format is {form!r}; give safetensors or dcp")
     if not rest:
         raise ConfigError(f"no recipe or checkpoint given; usage: {EXPORT_USAGE}")
     checkpoint = open_checkpoint(_named_checkpoint(rest))
-    write_state(checkpoint, Path(options["--to"]), form=Format(options["--format"]))
+    write_state(checkpoint, Path(options["--to"]), form=Format(form))
     sys.stdout.write(f"{options['--to']}\n")
 
 
 def import_main(arguments: Sequence[str]) -> None:
     """`FOLDER --to FOLDER RECIPE [key=value ...]`; writes the two overrides with which a run starts from it."""
-    rest, options = take_options(arguments, {"--to": ""}, usage=IMPORT_USAGE)
+    options, rest = take(arguments, needed=["--to"])
     if len(rest) < 2:
         raise ConfigError(f"a folder to read and a recipe are needed; usage: {IMPORT_USAGE}")
     recipe = read_recipe(*recipe_and_overrides(rest[1:], IMPORT_USAGE))
@@ -63,22 +65,6 @@ def import_main(arguments: Sequence[str]) -> None:
 
     made = import_state(Path(rest[0]), Path(options["--to"]), recipe=recipe)
     sys.stdout.write(f"train.start.checkpoint={made.folder}\ntrain.start.state_root={made.position.state_root}\n")
-
-
-def take_options(arguments: Sequence[str], options: dict[str, str], *, usage: str) -> tuple[list[str], dict[str, str]]:
-    """Take `--name value` out of arguments; an option whose default is empty must be given. Raises ConfigError."""
-    values, rest, iterator = dict(options), [], iter(arguments)
-    for argument in iterator:
-        if argument in options:
-            values[argument] = next(iterator, "")
-        elif argument.startswith("--"):
-            raise ConfigError(f"there is no option {argument}; usage: {usage}")
-        else:
-            rest.append(argument)
-    missing = [name for name, value in values.items() if not value]
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} is missing; usage: {usage}")
-    return rest, values
 
 
 def write_state(checkpoint: Checkpoint, folder: Path, *, form: Format) -> None:

@@ -11,45 +11,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.arguments import Parser
 from core.cli import recipe_and_overrides
-from core.errors import ConfigError
 from core.profile import apply
 from core.progress import Progress
 from train.recipe import Recipe, read_recipe
 from train.replay import INIT
 
-USAGE = "python -m train losses"
+USAGE = "python -m train losses RECIPE --pack DIR --start CHECKPOINT_DIR|init [--start ...] [key=value ...]"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`RECIPE --pack DIR --start CHECKPOINT_DIR|init [--start ...] [key=value ...]`; one line of JSON a state: the next
-    step, and its loss as a hex float."""
-    rest, packs, starts = parse(arguments)
-    recipe = read_recipe(*recipe_and_overrides(rest, USAGE))
+    """Write one line of JSON a state: the next step, and its loss as a hex float."""
+    parser = Parser(USAGE)
+    parser.add_argument("recipe")
+    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--start", action="append", required=True)
+    parser.add_argument("overrides", nargs="*")
+    given = parser.parse_intermixed_args(list(arguments))
+    recipe = read_recipe(*recipe_and_overrides([given.recipe, *given.overrides], USAGE))
     apply(recipe.profile)
-    progress = Progress("forward passes", total=len(starts), unit="states")
-    for start in starts:
-        step, loss = next_loss(recipe, packs[-1], None if start == INIT else Path(start))
+    progress = Progress("forward passes", total=len(given.start), unit="states")
+    for start in given.start:
+        step, loss = next_loss(recipe, given.pack, None if start == INIT else Path(start))
         sys.stdout.write(f"{json.dumps({'step': step, 'loss': loss.hex()})}\n")
         progress.advance()
-
-
-def parse(arguments: Sequence[str]) -> tuple[list[str], list[Path], list[str]]:
-    """The other arguments, the packs and the states. Raises ConfigError if one of both is missing."""
-    rest: list[str] = []
-    packs: list[Path] = []
-    starts: list[str] = []
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument == "--pack":
-            packs.append(Path(next(iterator, "")))
-        elif argument == "--start":
-            starts.append(next(iterator, ""))
-        else:
-            rest.append(argument)
-    if not packs or not all(starts) or not starts:
-        raise ConfigError(f"{USAGE} needs --pack and --start; usage: {main.__doc__}")
-    return rest, packs, starts
 
 
 def next_loss(recipe: Recipe, pack: Path, checkpoint: Path | None) -> tuple[int, float]:

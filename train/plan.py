@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.errors import ConfigError
 from train.held import Cluster
@@ -25,14 +26,7 @@ GB = 1_000_000_000
 
 def main(arguments: Sequence[str]) -> None:
     """`RECIPE [--ranks N] [--node-ranks K] [--memory-gb G] [--json] [key=value ...]`. Raises ConfigError if too big."""
-    values: dict[str, str] = {}
-    rest: list[str] = []
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument in OPTIONS:
-            values[argument] = next(iterator, "")
-        elif argument != JSON:
-            rest.append(argument)
+    values, rest = take(arguments, values=OPTIONS, flags=[JSON])
     name, overrides = recipe_and_overrides(rest, USAGE)
     recipe = read_recipe(name, overrides)
     ranks = int(_number(values, "--ranks", default=1))
@@ -50,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         seq_len=window_tokens(name, overrides, recipe=recipe),
         evaluated_tokens=heldout_tokens(name, overrides, recipe=recipe),
     )
-    sys.stdout.write(json.dumps(planned) + "\n" if JSON in arguments else _as_lines(planned))
+    sys.stdout.write(json.dumps(planned) + "\n" if JSON in values else _as_lines(planned))
     has = int(_number(values, "--memory-gb", default=available_bytes() / GB) * GB)
     check_fit(planned, has=has)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.durable import write_durably
 from core.errors import ConfigError
@@ -54,17 +55,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], Segment]:
     """Take the options out of the arguments. Raises ConfigError naming what is missing or wrong."""
-    values: dict[str, str] = {}
-    rest: list[str] = []
-    iterator = iter(arguments)
-    for argument in iterator:
-        if argument in (*OPTIONS, DETAIL):
-            values[argument] = next(iterator, "")
-        else:
-            rest.append(argument)
-    missing = [option for option in OPTIONS if not values.get(option)]
-    if missing:
-        raise ConfigError(f"{USAGE} needs {', '.join(missing)}; usage: {main.__doc__}")
+    values, rest = take(arguments, values=[DETAIL], needed=OPTIONS)
     if not values["--until"].isdecimal():
         raise ConfigError(f"--until {values['--until']!r} is not a step")
     checkpoint = None if values["--start"] == INIT else Path(values["--start"])

@@ -10,15 +10,15 @@ Ends with 0 if every root is the same, 65 if one differs, 66 if a source is gone
 the report names every one that is. Other code or packages than the manifest's are said, and no failure by themselves.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from core.arguments import Parser
 from core.artifact import Artifact, current
 from core.codetree import ROOT, code_files, code_hash
 from core.errors import ConfigError, DataError, DeterministicError, RetryError
@@ -50,14 +50,9 @@ class Work:
             getattr(import_module(module), function)([str(recipe), *self.overrides])
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; usage: {USAGE}")
-
-
 def main(arguments: list[str]) -> None:
     """Run the verb: a line a root. Raises DeterministicError if one differs, DataError if a source is gone."""
-    parser = _Parser(prog="python -m data rebuild", add_help=False, allow_abbrev=False)
+    parser = Parser(USAGE)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--files", type=Path)

@@ -10,15 +10,15 @@ be checked (tombstones.py). A training that replays the pack exactly is refused 
 The tombstone is written before the tokens go: a run that is killed between is finished by the same command.
 """
 
-import argparse
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from core.arguments import Parser
 from core.artifact import RECORD as ARTIFACT
 from core.durable import write_durably
 from core.errors import ConfigError, DataError
@@ -48,14 +48,9 @@ class Request:
         check_date(self.date)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; usage: {USAGE}")
-
-
 def main(arguments: list[str]) -> None:
     """Run the verb: one line a document on standard output."""
-    parser = _Parser(prog="python -m data redact", add_help=False, allow_abbrev=False)
+    parser = Parser(USAGE)
     parser.add_argument("pack", type=Path)
     parser.add_argument("--document", default="")
     parser.add_argument("--reason", default="")

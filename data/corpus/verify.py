@@ -8,13 +8,12 @@ them is printed, and --seed draws them again. --root says which corpus you expec
 made to agree. Ends with exit code 66 if anything is not as the manifest says.
 """
 
-import argparse
 import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
+from core.arguments import Parser
 from core.errors import ConfigError, DataError
 from data.corpus.checks import CHECKS, Asked, Check, Seen
 from data.corpus.places import Corpus, find_corpus
@@ -23,14 +22,9 @@ USAGE = "python -m data verify DIR [--sample N] [--seed N] [--root HEX]"
 SEED_BITS = 32
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; usage: {USAGE}")
-
-
 def main(arguments: list[str]) -> None:
     """Run the verb. Raises DataError, after all lines, if a check failed."""
-    parser = _Parser(prog="python -m data verify", add_help=False, allow_abbrev=False)
+    parser = Parser(USAGE)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int)

@@ -4,13 +4,12 @@ Reads finished artifacts, whose files are held against their hashes first, and w
 the artifacts, the number of samples and the seed: the same page shows the same documents.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import NoReturn
 
+from core.arguments import Parser
 from core.artifact import Artifact, current, verify_files
 from core.config import RunConfig, load
 from core.durable import write_durably
@@ -34,14 +33,9 @@ class Stage(Enum):
 ALL = "all"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; usage: {USAGE}")
-
-
 def main(arguments: list[str]) -> None:
     """Run the verb: write the page and its path to standard output."""
-    parser = _Parser(prog="python -m data inspect", add_help=False)
+    parser = Parser(USAGE)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--stage", choices=[ALL, *(stage.value for stage in Stage)], default=ALL)

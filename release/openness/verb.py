@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
+from core.arguments import Parser
 from core.artifact import ATTESTATIONS
 from core.errors import ConfigError
-from release.arguments import Parser
 from release.contents import Bundle, open_bundle
 from release.ladder import includes
 from release.openness.evidence import in_bundle

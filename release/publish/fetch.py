@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from core.arguments import Parser
 from core.artifact import WITNESS
 from core.durable import commit_folder, write_durably
 from core.errors import ConfigError, DataError, RetryError
 from core.hashing import sha256_hex
 from core.progress import Progress
-from release.arguments import Parser
 from release.manifest import MIRRORS, NAME, first_flaw, manifest_root
 from release.publish.parts import (
     MAX_LIST_BYTES,

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.arguments import Parser
 from core.errors import ConfigError, DataError, RetryError
 from core.progress import Progress
-from release.arguments import Parser
 from release.manifest import MIRRORS, NAME
 from release.publish.foreign import LISTS, hub_parts, parse_sums, strange_files
 from release.publish.hub import Hub

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.arguments import Parser
 from core.durable import write_durably
 from core.errors import ConfigError, DataError
 from core.progress import Progress
-from release.arguments import Parser
 from release.manifest import MIRRORS, NAME, manifest_root
 from release.publish.parts import (
     MAX_LIST_BYTES,

@@ -10,8 +10,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.arguments import Parser
 from core.codetree import ROOT
-from release.arguments import Parser
 from release.code import read_checkout
 from release.contents import open_bundle
 from release.gitpack import tree_id

@@ -12,10 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from core.arguments import Parser
 from core.codetree import ROOT
 from core.errors import ConfigError
 from core.hashing import sha256_hex
-from release.arguments import Parser
 
 PUBLIC_SUFFIX = ".pub"
 OWNER_ONLY = 0o600

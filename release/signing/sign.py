@@ -9,10 +9,10 @@ checks, over every file but the attestations; it needs that package and a P-256 
 import sys
 from pathlib import Path
 
+from core.arguments import Parser
 from core.artifact import ATTESTATIONS
 from core.errors import ConfigError
 from release import checks
-from release.arguments import Parser
 from release.contents import Bundle, open_bundle
 from release.signing.attestations import OPENSSF_NAME, write_release
 from release.signing.keys import key_id, read_private
