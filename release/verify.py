@@ -77,6 +77,9 @@ ASIDES = {audit: ranks_that_trained, witness: told_of_run}
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 # The levels that verify reaches; the others have verbs of their own.
 VERIFIABLE = tuple(sorted({check.level for check in CHECKS}))
+# The level from which on checks run the bundle's code.
+RUNS_CODE = "V2"
+NO_CODE = "sandbox: no code of the bundle ran at this level"
 ELSEWHERE = {"V5": "python -m release reproduce", "V6": "python -m release attest"}
 
 
@@ -112,7 +115,7 @@ def main(arguments: list[str]) -> None:
             whole = Path(scratch) / bundle.folder.name
             fill(bundle, whole, mirrors=given.mirror)
             bundle = open_bundle(whole)
-        findings, confined = _say_all(bundle, given), describe()
+        findings, confined = _say_all(bundle, given), describe() if includes(given.level, RUNS_CODE) else NO_CODE
         if given.report:
             made = datetime.now(UTC).isoformat(timespec="seconds")
             content = verified_page(bundle, findings, level=given.level, made=made, confined=confined)

@@ -74,10 +74,12 @@ def test_an_error_of_a_task_comes_out_as_it_is_and_others_are_kept(
     with pytest.raises(DataError, match=r"^page 7 of crawl\.warc is cut off; fetch it again$"):
         run_tasks(step, tasks=4, folder=tmp_path / "work", identity="x", engine=local(workers))
     assert "Traceback" not in capfd.readouterr().err
-    assert not (tmp_path / "work" / "00003").exists()
+    finished = [task for task in range(4) if (tmp_path / "work" / f"{task:05d}" / "done.json").exists()]
+    # The other worker may have been at its task still.
+    assert set(finished) < {0, 1, 2, 3} and 3 not in finished and len(finished) > 3 - workers
     healed = Faulty(log=tmp_path / "log", at=-1, how="")
     run_tasks(healed, tasks=4, folder=tmp_path / "work", identity="x", engine=local(workers))
-    assert [done_in(tmp_path / "log").count(task) for task in (0, 3)] == [1, 2]
+    assert [done_in(tmp_path / "log").count(task) for task in (*finished, 3)] == [*(1 for _ in finished), 2]
 
 
 def test_a_killed_worker_is_a_fault_of_the_moment(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_ENDPOINT", found.url)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        # What inference.huggingface may have set in this process.
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         yield found
 
 

@@ -180,7 +180,9 @@ def test_sign_verify_and_attest_from_the_command_line(bundle: Bundle, key: Path,
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()[:2]] == [["integrity", "PASS"], ["signature", "PASS"]]
     assert "V1 PASSED on " in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("V1 integrity: if all pass, these are the bytes of this root")
+    claim, confined = done.stdout.splitlines()[-2:]
+    assert claim.startswith("V1 integrity: if all pass, these are the bytes of this root")
+    assert confined == "sandbox: no code of the bundle ran at this level"
     flip_bit(bundle.folder / "README.md")
     done = run_module("release", "attest", bundle.folder, "--level", "V1", "--by", "a friend", *keys)
     assert done.returncode == 66
