@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from core.errors import RetryError
 from core.journal import read_journal
 from launch.history import History
 from launch.room import write_patiently
+from tests.disks import small_disk
 
 DISK_BYTES = 256 << 10
 
@@ -21,13 +21,8 @@ DISK_BYTES = 256 << 10
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs takes rights that this user has not")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path, size_bytes=DISK_BYTES) as folder:
+        yield folder
 
 
 def test_a_coordinators_journal_waits_on_a_full_disk_and_loses_no_line(disk: Path) -> None:

@@ -1,6 +1,7 @@
 """Chunks have one owner each, whatever the cuts, and their hashes are those of the whole tensors."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 
 from core.merkle import CHUNK_BYTES
 from core.profile import Attention
-from model.config import ModelConfig
 from model.init import initialize
 from model.transformer import Transformer
+from tests.models import small_config
 from tests.train.configs import train_config
 from train.checkpoint import state_root
 from train.parallel import place
@@ -19,19 +20,7 @@ from train.placed import Placed, Span
 from train.runtime import World
 
 # 20 MB of embedding and as much of head: several stretches each, the last chunk short.
-SHAPE = ModelConfig(
-    dim=64,
-    n_layers=1,
-    n_heads=1,
-    n_kv_heads=1,
-    ffn_dim=64,
-    vocab_size=80_001,
-    max_seq_len=8,
-    rope_theta=10000.0,
-    norm_eps=1e-5,
-    is_embedding_tied=False,
-    init_std=0.02,
-)
+SHAPE = replace(small_config(), dim=64, n_layers=1, n_heads=1, n_kv_heads=1, vocab_size=80_001, max_seq_len=8)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from core.durable import told_full_disks
 from core.errors import RetryError
+from tests.disks import small_disk
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, events, finished_folder, result_of, unfinished_folder
 from train.checkpoint import allocate_files
@@ -25,13 +25,8 @@ LEFT_FREE = 64 << 10
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs takes rights that this user has not")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path, size_bytes=DISK_BYTES) as folder:
+        yield folder
 
 
 def fill(folder: Path) -> None:
