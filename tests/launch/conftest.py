@@ -23,7 +23,7 @@ run: {{name: fake, out: {out}}}
 train: {{steps: 8}}
 launch: {{ranks: 2, backoff_s: 0.01, stop_grace_s: 5}}
 """
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 @dataclass
@@ -51,7 +51,7 @@ class House:
     def run(self, *overrides: str, verb: str = "launch") -> "subprocess.CompletedProcess[str]":
         """Run a verb on the recipe to its end."""
         process = self.start(verb, str(self.recipe), *overrides)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def alive(self) -> list[int]:

@@ -48,7 +48,7 @@ def test_an_interrupt_of_a_stage_of_one_process_leaves_nothing_running(
     process = house.start("launch", str(house.recipe), "train.pace_s=60")
     wait_until(lambda: list(house.out.glob(".one-*.part")), "stage one is at work")
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == exit_code and "Traceback" not in stderr
     wait_until(lambda: not house.alive(), "every process has ended")
 
@@ -61,7 +61,7 @@ def test_a_killed_stage_is_started_again(house: House) -> None:
     wait_until(lambda: len(endings(house.out)) >= 2, "stage one has been done again")
     assert [end["action"] for end in endings(house.out)][:2] == ["restart", "finish"]
     process.terminate()
-    stderr = process.communicate(timeout=20)[1]
+    stderr = process.communicate(timeout=120)[1]
     assert "one: it was killed by SIGKILL; starting it again" in stderr
 
 

@@ -105,7 +105,7 @@ def test_an_interrupt_leaves_no_process_and_the_next_run_goes_on(house: House, n
     wait_until(lambda: committed(house) >= 4, "step 4 is committed")
     assert len(house.alive()) == 4, "the launcher, the agent and two ranks"
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == exit_code
     assert "Traceback" not in stderr
     wait_until(lambda: not house.alive(), "every process has ended")
