@@ -133,6 +133,17 @@ def test_kills_at_random_moments_end_in_the_same_digest_and_no_finished_task_is_
     assert kept > KILLS  # else nothing was ever gone on with
 
 
+def test_a_kill_between_the_end_of_the_work_and_the_artifacts_name_costs_nothing(
+    prepared: Path, tmp_path: Path
+) -> None:
+    calm = clean(prepared, tmp_path, *EVERYTHING)
+    (tmp_path / "clean.json").unlink()
+    (calm.folder / "artifact.json").unlink()
+    aside = calm.folder.rename(tmp_path / f".{calm.folder.name}.part")
+    assert not (aside / ".work").exists()
+    assert clean(prepared, tmp_path, *EVERYTHING).digest == calm.digest
+
+
 def killed_in_the_middle(recipe: Path, out: Path, *overrides: str) -> Path:
     """The unfinished folder of a run that was killed when its documents were settled, with finished tasks in it."""
     command = arguments(recipe, out, *EVERYTHING, *overrides)
