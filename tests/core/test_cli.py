@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -129,11 +128,9 @@ def test_foreign_code_under_our_names_is_refused(tmp_path: Path) -> None:
     assert f"folder data would be imported from {tmp_path}/data, not from {ROOT}" in done.stderr
 
 
-def test_help_of_the_launcher_answers_in_under_a_second() -> None:
-    began = time.monotonic()
+def test_the_launcher_lists_its_verbs() -> None:
     done = run_module("launch", "--help")
     assert done.returncode == 0 and "run " in done.stdout
-    assert time.monotonic() - began < 1.0
 
 
 def test_a_reader_that_has_had_enough_ends_a_verb_without_a_word(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from core.errors import ProjectError
 from core.notes import FOLDER, leave_exit, read_notes
+from tests.cuts import Cut, arm
 
 PROFILE = {
     "MKL_CBWR": "COMPATIBLE",
@@ -29,8 +30,6 @@ PROFILE = {
 }
 PRELOADED = ["train.loop", "train.run", "train.replay", "hydra", "hydra.core.override_parser.overrides_parser", "yaml"]
 DEADLINE_S = 300.0
-# What a killed write may be cut before: audit events of the interpreter (PEP 578).
-TOUCHES = ("open", "os.mkdir", "os.rename")
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,6 @@ class Verb:
     verb: Callable[[Sequence[str]], None]
     arguments: Sequence[str]
     port: int
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Kill a rank before the `count`-th time that it touches a path with `text` in it."""
-
-    text: str
-    count: int
-    rank: int = 0
 
 
 @dataclass
@@ -135,7 +125,7 @@ def _be_rank(rank: int, world_size: int, verbs: Sequence[Verb], notes: Path, cut
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     if cut:
-        _arm(cut)
+        arm(cut)
     if kill_after:
         _die_after(kill_after)
     for verb in verbs:
@@ -158,19 +148,6 @@ def _die_after(step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     vars(loop)["leave_beat"] = leave_and_die
-
-
-def _arm(cut: Cut) -> None:
-    left = cut.count
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
-        if event in TOUCHES and cut.text in str(arguments[0]):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
 
 
 def _be_called(answer: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
