@@ -137,5 +137,17 @@ def decode(ids: Sequence[int], tokenizer: ChatTokenizer) -> list[Message]:
     return messages
 
 
+def document_text(ids: Sequence[int], tokenizer: ChatTokenizer, form: Form) -> str:
+    """The text of the document that became these ids, which are all of its own."""
+    if form is Form.TEXT:
+        return tokenizer.decode(ids)
+    if form is Form.CONVERSATIONS:
+        return text_of(decode(ids, tokenizer))
+    second = len(ids) - list(reversed(ids)).index(tokenizer.bos_id) - 1
+    *prompt, chosen = decode(ids[:second], tokenizer)
+    rejected = decode(ids[second:], tokenizer)[-1]
+    return text_of([*prompt, Message(CHOSEN, chosen.content), Message(REJECTED, rejected.content)])
+
+
 def _without_marks(content: str) -> str:
     return content.replace(MESSAGE_MARK, "").replace(CONTENT_MARK, "")
