@@ -19,13 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from core.hashing import canonical_json
-from data.chat import ASSISTANT, Form, Masked, Message, contents_of, encode, messages_of, sides_of
+from data.chat import ASSISTANT, ChatTokenizer, Form, Masked, Message, contents_of, encode, messages_of, sides_of
 from data.documents import read_documents
 from data.engine import Step
 from data.packconfig import TooLong
 from data.shards import INDEX_TYPE, token_type
 from data.steps.encode import ENDS, FACTS, KEYS, TOKENS, check_order, open_tokenizer
-from data.tokenizer import Tokenizer
 from data.wholes import Whole, rows_of
 
 MASKS = "mask.bin"
@@ -71,7 +70,7 @@ class EncodeChats(Step):
         facts = {"text_bytes": text_bytes, "type": kind, "dropped": dropped, "truncated": truncated}
         (out / FACTS).write_bytes(canonical_json({**facts, "sides": rows_of(self.form)}))
 
-    def _encode(self, messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[Whole | None, bool]:
+    def _encode(self, messages: Sequence[Message], tokenizer: ChatTokenizer) -> tuple[Whole | None, bool]:
         """A document as ids, or None if it does not fit, and whether it was truncated."""
         if self.form is Form.PAIRS:
             sides = tuple(encode(side, tokenizer, is_last_only=True) for side in sides_of(messages))
@@ -85,7 +84,7 @@ class EncodeChats(Step):
         return (Whole((cut,)) if cut else None), cut is not None
 
 
-def truncate(messages: Sequence[Message], tokenizer: Tokenizer, *, room: int) -> Masked | None:
+def truncate(messages: Sequence[Message], tokenizer: ChatTokenizer, *, room: int) -> Masked | None:
     """The most of a conversation's first messages that fit and end with the assistant's; None if there are none."""
     for count in range(len(messages) - 1, 0, -1):
         if messages[count - 1].role == ASSISTANT:
