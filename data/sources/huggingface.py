@@ -4,7 +4,8 @@ What is kept and hashed is not the hub's files but the rows: one line of canonic
 holds text, or those of a conversation or pair, in the order of the split. So a configuration of many files, or the
 first rows of one that is far too large, is fixed by one SHA-256; whoever has the repository at that revision, from
 whatever mirror and with whatever version of `datasets`, can make the same bytes. The revision is a git commit, whose
-hash already covers every file of the repository; branches and tags move and are refused. No code of the repository is run (`datasets` has left that behind).
+hash already covers every file of the repository; branches and tags move and are refused. No code of the repository is
+run (`datasets` has left that behind).
 
 The hub is the one that HF_ENDPOINT names, and access to gated datasets that of the user's login.
 """
