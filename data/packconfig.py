@@ -159,9 +159,7 @@ class PackConfig:
 
     def _check_form(self) -> None:
         """Refuse what does not apply to the windows of conversations and pairs."""
-        if self.form is Form.CONVERSATIONS or self.too_long is TooLong.DROP:
-            pass
-        else:
+        if self.too_long is not TooLong.DROP and self.form is not Form.CONVERSATIONS:
             raise ConfigError(f"pack.too_long is truncate, but of {self.form.value} nothing is cut; leave it at drop")
         if self.form is Form.TEXT:
             return
