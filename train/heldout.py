@@ -3,7 +3,8 @@
 Batch k, of the shape of a micro-batch, is computed on rank k mod W, by the kernels of training; what it gives is moved
 to all ranks unchanged and added exactly, so neither the number of ranks nor the placement leaves a trace. Text alone is
 measured: every token of a document that is no mark is a target once, with what its window holds of the document before
-it. So a document that is longer than a window costs more here than in stage evaluate, whose windows overlap.
+it; of a conversation, what the assistant says and its end. So a document that is longer than a window costs more here
+than in stage evaluate, whose windows overlap.
 """
 
 import math
@@ -89,7 +90,10 @@ def _batches(heldout: Heldout, *, placed: Placed, world: World) -> Sequence[floa
     words = torch.zeros(len(heldout.batches), dtype=torch.int64)
     for turn in interleaved(range(len(heldout.batches)), rank=world.rank, world_size=world.size):
         tokens_BT1 = torch.from_numpy(heldout.batch(turn.index)).to(world.device)
-        nats = float(text_loss(placed.model, tokens_BT1, bos_id=heldout.bos_id, eos_id=heldout.eos_id))
+        counted = heldout.counted(turn.index)
+        counted_BT = None if counted is None else torch.from_numpy(counted).to(world.device)
+        marks = {"bos_id": heldout.bos_id, "eos_id": heldout.eos_id}
+        nats = float(text_loss(placed.model, tokens_BT1, counted_BT=counted_BT, **marks))
         if not turn.is_dummy:
             words[turn.index] = WORD.unpack(RESULT.pack(nats))[0]
     placed.settle()
