@@ -145,18 +145,13 @@ def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int, *, z_loss
     return Loss(told, followed)
 
 
-def text_loss(
-    model: nn.Module, tokens_BT1: Tensor, *, bos_id: int, eos_id: int, counted_BT: Tensor | None = None
-) -> Tensor:
-    """The sum of -log p(next token) over the targets that are text: marks of documents are read, not predicted.
-
-    With `counted_BT`, bool, the targets are those that it names instead.
-    """
+def text_loss(model: nn.Module, tokens_BT1: Tensor, *, bos_id: int, eos_id: int) -> Tensor:
+    """The sum of -log p(next token) over the targets that are text: marks of documents are read, not predicted."""
     tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
     document_BT = (tokens_BT == bos_id).cumsum(dim=1)
-    is_left_out = (targets_BT == bos_id) | (targets_BT == eos_id) if counted_BT is None else ~counted_BT
+    is_mark = (targets_BT == bos_id) | (targets_BT == eos_id)
     told: Tensor
-    told, _ = model(tokens_BT, document_BT, targets_BT=targets_BT.masked_fill(is_left_out, NO_TARGET))
+    told, _ = model(tokens_BT, document_BT, targets_BT=targets_BT.masked_fill(is_mark, NO_TARGET))
     return told
 
 

@@ -8,7 +8,7 @@ import torch
 from core.profile import Attention
 from model.config import ModelConfig
 from model.init import initialize
-from model.transformer import Transformer, next_token_loss, text_loss
+from model.transformer import Transformer, next_token_loss
 
 BOS = 1
 
@@ -39,20 +39,6 @@ def test_packed_documents_cost_what_they_cost_alone(config: ModelConfig) -> None
     assert math.isclose(packed.item(), alone, rel_tol=1e-5)
     unmasked = next_token_loss(model, torch.tensor([first + second]), bos_id=99).told
     assert not math.isclose(packed.item(), unmasked.item(), rel_tol=1e-3)
-
-
-def test_the_text_of_a_conversation_costs_what_its_counted_targets_cost_each_alone(config: ModelConfig) -> None:
-    model = model_of(config)
-    tokens_BT1 = torch.tensor([[BOS, 5, 6, 7, 2, BOS, BOS], [BOS, 9, 8, 2, BOS, 4, 2]])
-    counted_BT = torch.tensor([[0, 1, 1, 0, 0, 0], [0, 0, 1, 0, 1, 0]], dtype=torch.bool)
-    told = text_loss(model, tokens_BT1, bos_id=BOS, eos_id=2, counted_BT=counted_BT).item()
-    alone = 0.0
-    for row, place in counted_BT.nonzero().tolist():
-        one_BT = torch.zeros_like(counted_BT)
-        one_BT[row, place] = True
-        alone += text_loss(model, tokens_BT1, bos_id=BOS, eos_id=2, counted_BT=one_BT).item()
-    assert math.isclose(told, alone, rel_tol=1e-5)  # fp32 sums of four terms
-    assert not math.isclose(told, text_loss(model, tokens_BT1, bos_id=BOS, eos_id=2).item(), rel_tol=1e-2)
 
 
 def test_every_parameter_gets_a_gradient(config: ModelConfig) -> None:
