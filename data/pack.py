@@ -21,7 +21,7 @@ from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError
 from core.hashing import hash_file
 from data.chat import TEMPLATE, Form
-from data.chatpack import DROPPED, chat_facts, chat_record, encode_chats, write_chats
+from data.chatpack import chat_facts, chat_record, encode_chats, write_chats
 from data.corpus.keys import write_keys
 from data.course import Course, plan_course
 from data.engine import run_tasks, working
@@ -130,7 +130,6 @@ def write_chat_pack(
     """Write shards of conversations or pairs and order.json; the facts, and the data root. Raises as write_pack."""
     config = course.config
     chat = chat_record(tokenizer, config)
-    (aside / DROPPED).write_bytes(b"")
     with working(aside) as work:
         encoded = encode_chats(files, config, model=model, work=work, identity=identity, engine=engine)
         text_bytes = {source: sum(part.text_bytes for part in parts) for source, parts in encoded.items()}
