@@ -18,6 +18,8 @@ from core.hashing import canonical_json, sha256_hex
 
 FORMAT = "wholegrain-ledger-1"
 START = "0" * 64
+# What the first line says that a run takes of its parent, if it is not all.
+WEIGHTS = "weights"
 # The order in which fields are compared: the first one that differs is the nearest to the cause.
 FIELDS = ("step", "tokens", "batch", "lr", "loss", "grads", "norm", "state")
 
@@ -37,18 +39,23 @@ class Difference:
         return f"step {self.step}, field {self.field}: {self.left} against {self.right}"
 
 
-def genesis(*, code: str, config: str, data: str, profile: str, parent: Line | None = None) -> Line:
+def genesis(
+    *, code: str, config: str, data: str, profile: str, parent: Line | None = None, reference: str = ""
+) -> Line:
     """The first line: hashes of the code tree, identity configuration, data root and numerics profile.
 
-    A run that goes on from another's checkpoint names that parent's step, ledger head and state root.
+    A run that goes on from another's checkpoint names that parent's step, ledger head and state root; one that takes
+    its weights alone says so. `reference` is the SHA-256 of what preferences are measured against (train/reference.py).
     """
     first = {"ledger": FORMAT, "code": code, "config": config, "data": data, "profile": profile, "prev": START}
-    return {**first, "parent": parent} if parent else first
+    named = {**first, "parent": parent} if parent else first
+    return {**named, "reference": reference} if reference else named
 
 
 def parent_step(first: Line) -> int:
-    """The step behind which a ledger with this first line begins; 0 without a parent."""
-    return int(first.get("parent", {}).get("step", 0))
+    """The step behind which a ledger with this first line begins; 0 without a parent, or with its weights alone."""
+    parent = first.get("parent", {})
+    return 0 if parent.get("takes") == WEIGHTS else int(parent.get("step", 0))
 
 
 class Ledger:
