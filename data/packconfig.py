@@ -159,16 +159,14 @@ class PackConfig:
 
     def _check_form(self) -> None:
         """Refuse what does not apply to the windows of conversations and pairs."""
-        if self.form is Form.CONVERSATIONS or self.too_long is TooLong.DROP:
-            pass
-        else:
+        if self.too_long is not TooLong.DROP and self.form is not Form.CONVERSATIONS:
             raise ConfigError(f"pack.too_long is truncate, but of {self.form.value} nothing is cut; leave it at drop")
         if self.form is Form.TEXT:
             return
         if self.base.is_on:
             raise ConfigError(f"pack.form is {self.form.value}, but a parent's mixture is of text; leave out pack.base")
-        if self.heldout_tokens:
-            raise ConfigError(f"pack.heldout_tokens is of text, pack.form is {self.form.value}; leave it at 0")
+        if self.heldout_tokens and self.form is Form.PAIRS:
+            raise ConfigError("pack.heldout_tokens is of text and conversations, pack.form is pairs; leave it at 0")
 
     def _check_phases(self) -> None:
         if self.phases and self.weights:

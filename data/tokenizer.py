@@ -28,7 +28,7 @@ from core.cli import recipe_and_overrides
 from core.config import PLACEMENT, RunConfig, identity, load
 from core.errors import ConfigError, DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, sha256_hex
-from data.chat import SPECIALS, contents_of, is_marked, messages_of
+from data.chat import SPECIALS, is_marked, messages_of
 from data.documents import Document, read_documents
 
 MODEL = "tokenizer.model"
@@ -60,7 +60,8 @@ class TokenizerConfig:
     chat    the special tokens of conversations (data/chat.py) are control symbols of the model, which no text becomes.
             In a model that is taken over without them they take the places of its last merges, so that its size, and
             so the shape of a model that was trained with it, stays
-    sha256  of a tokenizer.model that is taken over, instead of training one; `model` is where it lies
+    sha256  of a tokenizer.model that is taken over, instead of training one; `model` is where it lies, or the folder of
+            the run or bundle that has it
     """
 
     vocab_size: int
@@ -205,14 +206,15 @@ def take_over(config: TokenizerConfig) -> bytes:
     """The bytes of another run's model. Raises ConfigError or DataError if it is not what section tokenizer says."""
     if config.model == Path():
         raise ConfigError(f"tokenizer.model is not given; name the tokenizer.model with SHA-256 {config.sha256}")
-    opened = Tokenizer.open(config.model)
-    content = config.model.read_bytes()
+    path = find_model(config.model)
+    opened = Tokenizer.open(path)
+    content = path.read_bytes()
     found = sha256_hex(content)
     if found != config.sha256:
-        raise DataError(f"{config.model} has SHA-256 {found}, tokenizer.sha256 is {config.sha256}; correct one of them")
+        raise DataError(f"{path} has SHA-256 {found}, tokenizer.sha256 is {config.sha256}; correct one of them")
     if opened.vocab_size != config.vocab_size:
         raise ConfigError(
-            f"{config.model} has {opened.vocab_size} pieces, tokenizer.vocab_size is {config.vocab_size}; correct it"
+            f"{path} has {opened.vocab_size} pieces, tokenizer.vocab_size is {config.vocab_size}; correct it"
         )
     return content
 
@@ -238,7 +240,7 @@ def _in_turn(paths: Iterable[Path]) -> Iterator[Document]:
 def feed(documents: Iterable[Document], fed: dict[str, Fed], *, max_bytes: int) -> Iterator[bytes]:
     """The sentences of documents, in their order; `fed` is filled with the counts of each source."""
     for document in documents:
-        sentences = split_sentences(contents_of(document.text), max_bytes=max_bytes)
+        sentences = split_sentences(document.said, max_bytes=max_bytes)
         fed.setdefault(document.source, Fed()).count(document.text, sentences)
         yield from sentences
 
@@ -302,6 +304,15 @@ def canonical(model: bytes) -> bytes:
     return content
 
 
+def find_model(path: Path) -> Path:
+    """The model file that a path names: itself, or that of a run or bundle whose folder it is."""
+    if not path.is_dir():
+        return path
+    return (
+        current(path, "tokenizer").folder / MODEL if (path / "tokenizer.json").exists() else path / "tokenizer" / MODEL
+    )
+
+
 def with_specials(model: bytes) -> bytes:
     """The model with the special tokens of conversations in the places of its last merges, in canonical form.
 
@@ -331,7 +342,7 @@ def measure(tokenizer: Tokenizer, paths: Iterable[Path]) -> dict[str, dict[str, 
     """
     counts: dict[str, dict[str, int]] = {}
     for document in _in_turn(paths):
-        text = contents_of(document.text)
+        text = document.said
         ids = tokenizer.encode(text)
         is_lossless = tokenizer.decode(ids) == text
         if not is_lossless and SPACE_MARK not in document.text:

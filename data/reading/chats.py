@@ -3,8 +3,8 @@
 A conversation is one of
     messages  a list of {role, content}; a list of texts is the user's and the assistant's in turn
     prompt and response, with context, which is put behind the prompt, and system if they are there
-A pair is prompt, a text or a list of messages, and chosen and rejected, each a text, a list of one message, or a whole
-conversation that begins with the prompt's messages; without a prompt both begin with the same messages.
+A pair is prompt, a text or a list of messages, and chosen and rejected, each a text, a message or a list of one, or a
+whole conversation that begins with the prompt's messages; without a prompt both begin with the same messages.
 
 Other names are given as `read.columns` (of dolly: {prompt: instruction, response: response}), other roles as
 `read.roles`. A record itself may also be such a list of messages.
@@ -100,7 +100,7 @@ class _Reader:
         answer = self._get(record, name)
         if isinstance(answer, str):
             return [Message(ASSISTANT, answer)]
-        messages = self._listed(answer)
+        messages = self._listed([answer] if isinstance(answer, dict) else answer)
         if prompt is not None and messages[:-1] not in ([], list(prompt)):
             raise UnreadableError(NO_MESSAGES)
         return messages if prompt is None else messages[-1:]

@@ -97,6 +97,7 @@ NO = {"role": "assistant", "content": "No."}
     [
         {"prompt": "Hi", "chosen": "Yes?", "rejected": "No."},
         {"prompt": HI[:1], "chosen": HI[1:], "rejected": [NO]},
+        {"prompt": HI[:1], "chosen": HI[1], "rejected": NO},
         {"prompt": HI[:1], "chosen": HI, "rejected": [*HI[:1], NO]},
         {"prompt": "Hi", "chosen": HI, "rejected": [*HI[:1], NO]},
         {"chosen": HI, "rejected": [*HI[:1], NO]},
