@@ -4,7 +4,9 @@ from core.cli import Verb, main
 
 VERBS = {
     "merge": Verb("posttrain.merge:main", "merge the weights of several models of one shape"),
-    "redo": Verb("posttrain.redo:main", "make merged or quantized weights again of given files, and print their hashes"),
+    "redo": Verb(
+        "posttrain.redo:main", "make merged or quantized weights again of given files, and print their hashes"
+    ),
     "fingerprint": Verb("posttrain.check:fingerprint_main", "print the fingerprint of the numerics profile"),
     "check": Verb("posttrain.check:main", "check the sections of a recipe that posttrain/ reads"),
 }

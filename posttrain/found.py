@@ -17,8 +17,13 @@ from posttrain.tensors import MANIFEST, MODEL
 PLACES = (MODEL, f"final/{MODEL}", f"weights/final/{MODEL}", f"checkpoints/*/{MODEL}")
 TOKENIZER = "tokenizer.model"
 # Where a checkpoint's or an export's tokenizer and shape lie, from the folder that holds the weights.
-TOKENIZERS = (TOKENIZER, f"tokenizer/{TOKENIZER}", f"../../tokenizer/{TOKENIZER}")
-CONFIGS = ("config.json", "../../config/train.json", "../../config/merge.json", "../../config.json", "../config.json")
+TOKENIZERS = (TOKENIZER, *(f"{up}tokenizer/{TOKENIZER}" for up in ("../../", "../../../")))
+CONFIGS = (
+    "config.json",
+    *(f"{up}config/{stage}.json" for up in ("../../", "../../../") for stage in ("train", "merge")),
+    "../../config.json",
+    "../config.json",
+)
 # What config.json of an export calls fields that no shape shows.
 THEIR_NAMES = {"rope_theta": "rope_theta", "rms_norm_eps": "norm_eps", "num_attention_heads": "n_heads"}
 

@@ -37,9 +37,7 @@ def main(arguments: list[str]) -> None:
     config = load(recipe, "merge", MergeConfig, overrides)
     inputs = {stage: current(run.inputs_folder, stage) for stage in inputs_of(STAGE, recipe, overrides)}
     made_of = {"model": identity(model), "profile": fingerprint(profile)}
-    wanted = plan(
-        STAGE, folder="posttrain", out=run.out_folder, config={**identity(config), **made_of}, inputs=inputs
-    )
+    wanted = plan(STAGE, folder="posttrain", out=run.out_folder, config={**identity(config), **made_of}, inputs=inputs)
     artifact = build(wanted, lambda aside: write_merged(aside, inputs, config=config, model=model, made_of=made_of))
     sys.stdout.write(f"{artifact.folder}\n")
 
@@ -52,12 +50,7 @@ def write_merged(
     hashes = [hash_file(path) for path in files]
     digest = merge_files(aside / FINAL, files, config=config, model=model)
     (aside / "config.json").write_bytes(canonical_json(made_of))
-    taken = [
-        {"weights_sha256": sha256, "step": source.step, "weight": source.weight, "is_base": source in config.base}
-        for source, sha256 in zip(config.sources, hashes, strict=True)
-    ]
-    record = {"format": FORMAT, "method": config.method.value, "models": taken, "weights_sha256": digest}
-    (aside / "merge.json").write_bytes(canonical_json(record))
+    (aside / "merge.json").write_bytes(canonical_json(record_of(config, hashes, digest)))
     return {
         "came_in": f"{len(files)} models of {model.parameter_count:,} weights",
         "went_out": f"merged by {config.method.value}, weights {digest[:12]}",
@@ -66,6 +59,15 @@ def write_merged(
         "steps": _trained(inputs)["steps"],
         "trajectory_head": _trained(inputs)["trajectory_head"],
     }
+
+
+def record_of(config: MergeConfig, hashes: Sequence[str], digest: str) -> dict[str, Any]:
+    """merge.json: what was merged how, by SHA-256, and what came out."""
+    taken = [
+        {"weights_sha256": sha256, "step": source.step, "weight": source.weight, "is_base": source in config.base}
+        for source, sha256 in zip(config.sources, hashes, strict=True)
+    ]
+    return {"format": FORMAT, "method": config.method.value, "models": taken, "weights_sha256": digest}
 
 
 def merge_files(folder: Path, files: Sequence[Path], *, config: MergeConfig, model: ModelConfig) -> str:
@@ -87,7 +89,9 @@ def _file_of(source: SourceConfig, inputs: Mapping[str, Artifact], *, model: Mod
     """The file of one model, held against its name, this recipe's model and this run's tokenizer."""
     if source.step:
         if "train" not in inputs:
-            raise ConfigError(f"merge names {source.name}, and the recipe trains nothing; give weights_sha256 and folder")
+            raise ConfigError(
+                f"merge names {source.name}, and the recipe trains nothing; give weights_sha256 and folder"
+            )
         return own_weights(inputs["train"].folder, source.step)
     path = find_weights(source.folder, source.weights_sha256)
     check_parent(path, source.folder, model)

@@ -15,7 +15,7 @@ from core.errors import ConfigError
 from core.hashing import hash_file
 from model.config import ModelConfig
 from posttrain.config import MergeConfig
-from posttrain.merge import merge_files
+from posttrain.merge import merge_files, record_of
 
 USAGE = "python -m posttrain redo"
 
@@ -35,6 +35,7 @@ def redo_merge(recipe: str, overrides: Sequence[str], *, files: Sequence[Path], 
     config = load(recipe, "merge", MergeConfig, overrides)
     if len(files) != len(config.sources):
         raise ConfigError(f"--files names {len(files)} files, the recipe's merge takes {len(config.sources)}")
-    taken = [hash_file(path) for path in files]
     model = load(recipe, "model", ModelConfig, overrides)
-    return {"taken": taken, "weights_sha256": merge_files(out, files, config=config, model=model)}
+    digest = merge_files(out, files, config=config, model=model)
+    record = record_of(config, [hash_file(path) for path in files], digest)
+    return {"weights_sha256": digest, "record": record}
