@@ -1,9 +1,9 @@
 """Stage evaluate: bits per byte on held-out documents beside two baselines, and a few samples.
 
-Reads the clean and tokenizer artifacts and the last model that was made. Writes results.json and samples.jsonl, and what others need to see
-without scoring everything that these are of this model (rescore.py): windows.jsonl, the nats of each window in the
-order in which they were computed, and fingerprint.json (inference/fingerprint.py). Bits per byte do not depend on the
-tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
+Reads the clean and tokenizer artifacts and the last model that was made. Writes results.json and samples.jsonl, and
+what others need to see without scoring everything that these are of this model (rescore.py): windows.jsonl, the nats of
+each window in the order in which they were computed, and fingerprint.json (inference/fingerprint.py). Bits per byte do
+not depend on the tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
 """
 
 import math

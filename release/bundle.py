@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> None:
         stages=stages,
         inputs=inputs,
         words=words,
-        account=read_account(recipe, overrides),
+        account=read_account(recipe, overrides) if TRAIN in inputs else {},
         outside=journals_outside(run.out_folder),
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))

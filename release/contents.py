@@ -135,7 +135,12 @@ class Bundle:
     def trained(self) -> Record:
         """What the first stage that made weights wrote of its configuration: model, the profile's fingerprint, and
         train if it trained."""
-        return self.read_json(f"config/{next(stage for stage in MAKERS if stage in self.stages)}.json")
+        return self.read_json(self.trained_path)
+
+    @property
+    def trained_path(self) -> str:
+        """Where `trained` stands."""
+        return f"config/{next(stage for stage in MAKERS if stage in self.stages)}.json"
 
     @property
     def pack(self) -> Path:

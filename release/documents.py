@@ -93,8 +93,8 @@ packages in `env/requirements.lock` are honest.
 def _said(record: Mapping[str, Any]) -> str:
     if not record["steps"]:
         return (
-            "A released model that was merged of others: what was merged and how, sources of the text that it is scored "
-            "on,\nfinal weights, scores, code and environment, closed under hashes. Nothing was trained; "
+            "A released model that was merged of others: what was merged and how, the text that it is scored on with "
+            "its\nsources, final weights, scores, code and environment, closed under hashes. Nothing was trained; "
         )
     return (
         "A released training run: sources, data order, every step's numbers, checkpoints, final weights, scores, code "

@@ -7,7 +7,8 @@
 
 What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
 A parent is there because the child goes on from its state (`continued`) or takes over its mixture and its shards
-(`data`), or because weights that its manifest lists were merged (`merge`). Its own lineage.json stands in it, so sources and licences are handed down over any number of generations.
+(`data`), or because weights that its manifest lists were merged (`merge`). Its own lineage.json stands in it, so
+sources and licences are handed down over any number of generations.
 """
 
 import json
@@ -259,8 +260,8 @@ def _parent(
         relations.append("merge")
     if not relations:
         raise DataError(
-            f"nothing of this run comes from the bundle with root {root}: neither its ledger, its data order nor its weights; take "
-            "it out of release.parents"
+            f"nothing of this run comes from the bundle with root {root}: neither its ledger, its data order nor its "
+            "weights; take it out of release.parents"
         )
     return {
         "root": root,

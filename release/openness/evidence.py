@@ -178,11 +178,8 @@ def _decontamination(bundle: Bundle) -> Found:
 
 def _lineage(bundle: Bundle) -> Found:
     said = bundle.read_json(LINEAGE)
-    proof = (
-        "parents by root"
-        if said["parents"] or said["start"] or said["merged"]
-        else "begins at its own initial state: no parent"
-    )
+    comes = said["parents"] or said["start"] or said["merged"]
+    proof = "parents by root" if comes else "begins at its own initial state: no parent"
     return _there(bundle, [LINEAGE], licence=bundle.record["license"], proof=proof)
 
 
