@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 MODEL, MANIFEST, FINAL = "model.safetensors", "manifest.json", "final"
 FORMAT = "wholegrain-weights-1"
 METADATA = "__metadata__"
-KINDS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+KINDS: Mapping[str, "np.dtype[Any]"] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,11 @@ class Weights:
         with self.path.open("rb") as stream:
             stream.seek(self.begin + first)
             content = stream.read(last - first)
-        values = np.frombuffer(content, dtype=KINDS[entry["dtype"]])
+        stored: NDArray[Any] = np.frombuffer(content, dtype=KINDS[entry["dtype"]])
         if entry["dtype"] == "BF16":
-            values = (values.astype("<u4") << 16).view("<f4")
-        return values.astype(np.float32, copy=False).reshape(entry["shape"])
+            stored = (stored.astype("<u4") << 16).view("<f4")
+        wide: Floats = stored.astype(np.float32, copy=False).reshape(entry["shape"])
+        return wide
 
 
 def open_weights(path: Path, shapes: Mapping[str, Sequence[int]], *, is_head_scaled: bool = False) -> Weights:
