@@ -25,6 +25,7 @@ from core.ledger import full_head, read_lines, trajectory_head
 from core.stages import stages_of, weights_stage
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
 from release.config import ReleaseConfig, check_name
+from release.console import cleaned, console_logs
 from release.contents import MAKERS, MERGE, TRAIN, open_bundle
 from release.cost import COST, told
 from release.documents import manifest_page
@@ -72,6 +73,7 @@ class Release:
     kept: Mapping[str, str] = field(default_factory=dict)
     account: Record = field(default_factory=dict)
     outside: Mapping[str, Path] = field(default_factory=dict)
+    console: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def all_sources(self) -> dict[str, str]:
@@ -125,6 +127,11 @@ def main(arguments: list[str]) -> None:
         words=words,
         account=read_account(recipe, overrides) if TRAIN in inputs else {},
         outside=journals_outside(run.out_folder),
+        console={
+            name: cleaned(path, out=run.out_folder)
+            for name, path in console_logs(run.out_folder).items()
+            if path.stem.partition("-")[0] in inputs
+        },
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))
     sys.stdout.write(f"{artifact.folder}\n")
@@ -281,6 +288,8 @@ def _write_witness(folder: Path, release: Release, root: str) -> None:
             _write(folder / stage / path.name, _without_hosts(path, hosts))
     for name, path in release.outside.items():
         _write(folder / name, _without_hosts(path, hosts))
+    for name, content in release.console.items():
+        _write(folder / name, content)
     packages = b"".join(canonical_json(package) + b"\n" for package in installed_packages())
     _write(folder / "packages.jsonl", packages)
     _write(folder / "hardware.json", canonical_json(hardware()))
