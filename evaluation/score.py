@@ -117,7 +117,7 @@ def read_texts(clean_folder: Path, tokenizer: "Tokenizer", config: ScoreConfig) 
     return Texts(
         chosen=chosen,
         places=[(source, document.key) for source, document in rows],
-        ids=[tokenizer.encode(document.text) for _, document in rows],
+        ids=[tokenizer.encode(document.said) for _, document in rows],
     )
 
 
@@ -128,7 +128,7 @@ def results_of(texts: Texts, nats: Sequence[float]) -> dict[str, Any]:
     for source, (documents, count) in texts.chosen.items():
         own = [next(rows) for _ in documents]
         scored[source] = Scored(
-            texts=[document.text.encode() for document in documents],
+            texts=[document.said.encode() for document in documents],
             ids=[ids for ids, _ in own],
             nats=[value for _, value in own],
             heldout_documents=count,
@@ -152,7 +152,7 @@ def choose_documents(clean_folder: Path, *, source_bytes: int) -> dict[str, tupl
         kept: list[Document] = []
         size = 0
         for document in documents:
-            size += len(document.text.encode())
+            size += len(document.said.encode())
             if kept and size > source_bytes:
                 break
             kept.append(document)

@@ -11,6 +11,7 @@ from typing import Any
 
 from data.corpus.accounts import UNREADABLE
 from data.report import HELDOUT
+from data.shards import files_of
 
 Record = dict[str, Any]
 
@@ -101,7 +102,7 @@ def describe(manifest: Mapping[str, Any]) -> Record:
 
 def _files(manifest: Mapping[str, Any]) -> Iterator[Record]:
     for shard in manifest["shards"]:
-        for part in ("bin", "idx"):
+        for part in files_of(shard):
             yield _file(f"pack/{shard['name']}.{part}", shard[part], "application/octet-stream")
     for entry in manifest["documents"]["files"]:
         if entry["path"].startswith(f"{HELDOUT}/"):
