@@ -4,6 +4,7 @@ from core.cli import Verb, main
 
 VERBS = {
     "merge": Verb("posttrain.merge:main", "merge the weights of several models of one shape"),
+    "quantize": Verb("posttrain.quantize:main", "round the weights of the model before to 8 or 4 bits"),
     "redo": Verb(
         "posttrain.redo:main", "make merged or quantized weights again of given files, and print their hashes"
     ),

@@ -10,7 +10,7 @@ from core.hashing import canonical_json
 from core.profile import ProfileConfig, fingerprint
 from core.stages import sections_of
 from model.config import ModelConfig
-from posttrain.config import MergeConfig
+from posttrain.config import MergeConfig, QuantizeConfig
 from train.config import TrainConfig
 
 
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str]) -> None:
     load(recipe, "profile", ProfileConfig, overrides)
     load(recipe, "model", ModelConfig, overrides)
     sections = sections_of(recipe, overrides)
+    if "quantize" in sections:
+        load(recipe, "quantize", QuantizeConfig, overrides)
     if "merge" in sections:
         config = load(recipe, "merge", MergeConfig, overrides)
         for source in config.sources:

@@ -96,3 +96,30 @@ class MergeConfig:
     def sources(self) -> list[SourceConfig]:
         """All weights that are taken: the base, if there is one, and the models."""
         return [*self.base, *self.models]
+
+
+@dataclass(kw_only=True, slots=True)
+class QuantizeConfig:
+    """Section `quantize`: all identity.
+
+    `bits` of a weight, 8 or 4; `group` elements of a row share a scale, 0: the whole row does. Matrices whose name
+    begins with one of `keeps` stay in fp32, as norms always do. The loss before and after is taken on the first tokens,
+    up to `text_tokens`, of `text_documents` held-out documents of each source.
+    """
+
+    bits: int = 8
+    group: int = 0
+    keeps: list[str] = field(default_factory=lambda: ["embedding", "head"])
+    text_documents: int = 20
+    text_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise ConfigError(f"quantize.bits is {self.bits}; give 8 or 4")
+        if self.group < 0 or self.group % 2:
+            raise ConfigError(f"quantize.group is {self.group}; give an even number of elements, or 0 for whole rows")
+        if self.text_documents < 1 or self.text_tokens < 2:
+            raise ConfigError(
+                f"quantize has text_documents {self.text_documents} and text_tokens {self.text_tokens}; give at least "
+                "1 and 2, or the loss is of nothing"
+            )

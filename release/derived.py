@@ -7,6 +7,7 @@ those of the run's own training are in its checkpoints, those of other models be
 """
 
 import json
+import shutil
 from pathlib import Path
 
 from core.errors import DataError
@@ -34,9 +35,10 @@ def derived(bundle: Bundle) -> str:
 def redone(bundle: Bundle, stage: str) -> Path:
     """The weights of a stage, made again once; they are what the stage says that it made."""
     out = bundle.scratch / REDONE / stage
-    if not (out / WEIGHTS).is_file():
+    made = out / "final" / WEIGHTS
+    if not made.is_file():
         _redo(bundle, stage, out)
-    return out / WEIGHTS
+    return made
 
 
 def _redo(bundle: Bundle, stage: str, out: Path) -> None:
@@ -51,9 +53,10 @@ def _redo(bundle: Bundle, stage: str, out: Path) -> None:
         "the artifact": facts["weights_sha256"],
     }.items():
         if found != answer["weights_sha256"]:
-            (out / WEIGHTS).unlink()
+            shutil.rmtree(out)
             raise DataError(f"stage {stage} made again gives weights {answer['weights_sha256']}, {place} says {found}")
     if answer["record"] != record:
+        shutil.rmtree(out)
         raise DataError(f"logs/{stage}.json is not what comes out when stage {stage} is made again")
 
 

@@ -23,6 +23,8 @@ PLACES = (
     ("merge", "merge.json", "logs/merge.json"),
     ("quantize", "config.json", "config/quantize.json"),
     ("quantize", "quantize.json", "logs/quantize.json"),
+    ("quantize", "losses.json", "logs/quantize-losses.json"),
+    ("quantize", "quantized.safetensors", "weights/quantized.safetensors"),
     ("evaluate", "", "eval/"),
     ("export", "", "weights/final/"),
 )
@@ -44,7 +46,7 @@ CONTENTS = {
         "manifest and data card, sources and licences, held-out documents, token shards, data order",
     ),
     "tokenizer": ("tokenizer", "run", "the tokenizer and its training record"),
-    "weights": ("weights", "run", "the final weights as a Hugging Face folder"),
+    "weights": ("weights", "run", "the final weights as a Hugging Face folder; quantized ones as a file beside it"),
     "checkpoints": ("checkpoint", "run", "model and optimizer state after some steps"),
     "logs": ("log", "run", "the ledger: one hash-chained line a step; what was merged or quantized, and of what"),
     "env": ("environment", "code", "numerics profile, pinned packages"),
