@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from core.errors import DataError
-from core.profile import ProfileConfig, apply
+from core.profile import ProfileConfig
 from data.documents import read_documents
 from data.tokenizer import Tokenizer
 from model.config import ModelConfig
@@ -24,9 +24,8 @@ def heldout_loss(
 ) -> float:
     """Nats a token under the weights in a file; `where` names the folders of the clean and tokenizer artifacts.
 
-    Raises DataError if nothing is held out.
+    The profile has been applied. Raises DataError if nothing is held out.
     """
-    apply(profile)
     honour(profile)
     with torch.device("meta"):
         transformer = Transformer(model, profile.attention)

@@ -17,14 +17,12 @@ from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load
 from core.hashing import canonical_json, hash_file
-from core.profile import ProfileConfig, fingerprint
+from core.profile import ProfileConfig, apply, fingerprint
 from core.progress import Progress
 from core.stages import inputs_of, weights_stage
 from model.config import ModelConfig
 from posttrain.config import QuantizeConfig
-from posttrain.losses import heldout_loss
 from posttrain.rounding import Rounded, is_rounded, round_tensor, write_rounded
-from posttrain.shapes import shapes_of
 from posttrain.tensors import FINAL, MODEL, Floats, open_weights, write_manifest, write_weights
 
 STAGE, FORMAT = "quantize", "wholegrain-quantize-1"
@@ -52,6 +50,9 @@ def write_quantized(
     aside: Path, inputs: Mapping[str, Artifact], *, config: QuantizeConfig, model: ModelConfig, profile: ProfileConfig
 ) -> Facts:
     """Write the artifact's files and return its facts."""
+    apply(profile)
+    from posttrain.losses import heldout_loss
+
     maker = inputs[weights_stage(inputs)]
     before = maker.folder / str(maker.facts["final"]) / MODEL
     record = quantize_file(aside, before, config=config, model=model)
@@ -78,6 +79,8 @@ def write_quantized(
 
 def quantize_file(folder: Path, before: Path, *, config: QuantizeConfig, model: ModelConfig) -> dict[str, Any]:
     """Write both files of weights below `folder`; returns quantize.json."""
+    from posttrain.shapes import shapes_of  # it loads torch, which has to come behind the profile
+
     shapes = shapes_of(model)
     weights = open_weights(before, shapes)
     progress = Progress("quantize", total=len(shapes), unit="tensors")
