@@ -149,7 +149,7 @@ class Transformer(nn.Module):
 class Loss:
     """Of a micro-batch: the sum of -log p(next token) over its targets, and what training follows. Scalars in fp32.
 
-    Of pairs what is told is followed; `margins`, of [B], says by how much each prefers what was chosen (train/objective.py).
+    Of pairs what is told is followed; `margins`, of [B], says by how much each prefers what was chosen.
     """
 
     told: Tensor

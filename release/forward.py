@@ -110,7 +110,7 @@ def losses(bundle: Bundle) -> str:
 def _measure(bundle: Bundle, folder: str, verb: str, *options: object) -> dict[str, Any]:
     """Run a verb that measures on the published folder, and read its answer."""
     inside = bundle.folder
-    where = ["--weights", inside / FOLDER, "--model", inside / "config/train.json"]
+    where = ["--weights", inside / FOLDER, "--model", inside / bundle.trained_path]
     where += ["--tokenizer", inside / "tokenizer", "--clean", inside / "data"]
     output = ask(bundle.runnable_code(), folder, verb, bundle.recipe_path, *where, *options)
     answer: dict[str, Any] = json.loads(output.strip().splitlines()[-1])

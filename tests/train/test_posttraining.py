@@ -25,7 +25,7 @@ def chats(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Chats:
 def runs(chats: Chats, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Objective, int, str], Path]:
     """The folder of every objective's run at every place."""
     root = tmp_path_factory.mktemp("posttraining")
-    found = {}
+    found: dict[tuple[Objective, int, str], Path] = {}
     for world_size in (1, 2, 3):
         wanted = [(objective, how) for objective in OBJECTIVES for size, how in PLACES if size == world_size]
         outs = [root / f"{objective.value}-{world_size}-{how}" for objective, how in wanted]
