@@ -105,8 +105,8 @@ def _forms(order: Mapping[str, Any]) -> str:
     if "form" not in order:
         return ""
     return (
-        f" The documents are {order['form']}: of every message U+001E, its role, U+001F and its content; beside a shard "
-        "of tokens a mask says which count as targets."
+        f" The documents are {order['form']}: of every message U+001E, its role, U+001F and its content; beside a "
+        "shard of tokens a mask says which count as targets."
     )
 
 
