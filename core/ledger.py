@@ -40,22 +40,34 @@ class Difference:
 
 
 def genesis(
-    *, code: str, config: str, data: str, profile: str, parent: Line | None = None, reference: str = ""
+    *,
+    code: str,
+    config: str,
+    data: str,
+    profile: str,
+    parent: Line | None = None,
+    objective: str = "",
+    reference: str = "",
 ) -> Line:
     """The first line: hashes of the code tree, identity configuration, data root and numerics profile.
 
     A run that goes on from another's checkpoint names that parent's step, ledger head and state root; one that takes
-    its weights alone says so. `reference` is the SHA-256 of what preferences are measured against (train/reference.py).
+    its weights alone says so. `objective` is what is learned if that is not text, `reference` the SHA-256 of what
+    preferences are measured against (train/reference.py).
     """
     first = {"ledger": FORMAT, "code": code, "config": config, "data": data, "profile": profile, "prev": START}
-    named = {**first, "parent": parent} if parent else first
-    return {**named, "reference": reference} if reference else named
+    more = {"parent": parent, "objective": objective, "reference": reference}
+    return {**first, **{name: value for name, value in more.items() if value}}
+
+
+def takes_weights(first: Line) -> bool:
+    """Whether a run with this first line takes the weights of another, and nothing else of it."""
+    return bool(first.get("parent", {}).get("takes") == WEIGHTS)
 
 
 def parent_step(first: Line) -> int:
     """The step behind which a ledger with this first line begins; 0 without a parent, or with its weights alone."""
-    parent = first.get("parent", {})
-    return 0 if parent.get("takes") == WEIGHTS else int(parent.get("step", 0))
+    return 0 if takes_weights(first) else int(first.get("parent", {}).get("step", 0))
 
 
 class Ledger:

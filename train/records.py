@@ -18,6 +18,7 @@ from core.ledger import Ledger, Line, first_difference, full_head, genesis, pare
 from core.progress import Progress
 from core.suffer import touch
 from train.chain import Chain, choose_chain
+from train.config import Objective
 from train.destination import Destination
 from train.parent import parent_line
 from train.recipe import Recipe
@@ -66,13 +67,14 @@ class Records:
         facts = recipe.facts
         (folder / CONFIG).write_bytes(canonical_json(facts))
         self._identity = hash_value({"config": facts, "data": data_root})
-        self._parent = parent_line(recipe)
+        objective = recipe.train.objective
         first = genesis(
             code=code_hash("train"),
             config=hash_value({"model": facts["model"], "train": facts["train"]}),
             data=data_root,
             profile=hash_value(facts["profile"]),
-            parent=self._parent,
+            parent=parent_line(recipe),
+            objective="" if objective is Objective.NEXT_TOKEN else objective.value,
             reference=reference.root if reference else "",
         )
         self._first = parent_step(first)
