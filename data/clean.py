@@ -31,6 +31,7 @@ from core.durable import sync_file, sync_folder, write_durably
 from core.errors import RetryError
 from core.hashing import canonical_json
 from data.cleanconfig import CleanConfig
+from data.cleaning.chats import check_forms
 from data.cleaning.contamination import SearchBenchmarks, WeighEvidence, read_report
 from data.cleaning.judge import Judge, buckets_for, parts_of
 from data.cleaning.near import ChooseSurvivors, VerifyPairs, WriteBands
@@ -83,6 +84,7 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig, engine: EngineConf
     """
     sources = open_sources(fetched.absolute())
     check_inputs(config, [source.name for source in sources])
+    check_forms(sources, config)
     work = Work(aside / WORK, key, engine)
     facts = work.finished
     if facts is None:

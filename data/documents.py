@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.errors import DataError
 from core.hashing import canonical_json, sha256_hex
+from data.chat import contents_of
 
 KEY_DIGITS = 32
 FIELDS = ("key", "source", "text", "origin")
@@ -24,6 +25,11 @@ class Document:
     source: str
     text: str
     origin: str
+
+    @property
+    def said(self) -> str:
+        """What a model reads of it as plain text: the text, of a conversation what is said, turn by turn."""
+        return contents_of(self.text)
 
 
 def key_of(text: str) -> str:

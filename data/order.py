@@ -25,6 +25,8 @@ from data.mixture import Mixture, Phase
 from data.permutation import Permutation, keyed
 
 FORMAT = "wholegrain-order-1"
+# Of conversations and pairs: code that knows nothing of masks must not take their windows for a stream of text.
+MASKED_FORMAT = "wholegrain-masked-order-1"
 HEAD_WINDOWS = 4096
 # The last steps are far in later epochs of any corpus: a changed epoch key shows there.
 VECTOR_STEPS = (1, 2, 3, 240, 10_007, 1_000_003, 1_000_000_007)

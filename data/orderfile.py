@@ -6,8 +6,9 @@ from typing import Any
 
 from core.errors import DataError
 from core.hashing import canonical_json, hash_value, sha256_hex
-from data.loader import RECORD
-from data.order import FORMAT, order_of, vectors
+from data.chat import Form
+from data.loader import RECORD, form_of
+from data.order import FORMAT, MASKED_FORMAT, order_of, vectors
 from data.shards import Sidecar
 
 Record = dict[str, Any]
@@ -39,7 +40,8 @@ def windows_of(tokens: int, *, seq_len: int) -> int:
 
 def write_order(folder: Path, record: Mapping[str, Any]) -> str:
     """Add test vectors and seal to a record, write order.json, and return its SHA-256, the data root."""
-    whole = {"format": FORMAT, **record, "vectors": vectors(order_of(record))}
+    format = FORMAT if form_of(record) is Form.TEXT else MASKED_FORMAT
+    whole = {"format": format, **record, "vectors": vectors(order_of(record))}
     content = canonical_json({**whole, "seal": hash_value(whole)})
     (folder / RECORD).write_bytes(content)
     return sha256_hex(content)

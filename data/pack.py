@@ -3,6 +3,7 @@
 Reads a clean artifact and a tokenizer, writes the shards of every source that has a weight, their documents' keys, and
 `order.json`: all that decides which tokens a step sees. Its SHA-256 is the data root. A document is `<bos> ids <eos>`;
 documents stand in the order of their keys, so neither the number of document shards nor of workers leaves a trace.
+Conversations and pairs (`pack.form`) become windows of whole documents with masks (chatpack.py).
 With pack.heldout_tokens it writes tokens of held-out documents beside (heldout.py), of which order.json knows nothing.
 """
 
@@ -19,11 +20,13 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError
 from core.hashing import hash_file
+from data.chat import TEMPLATE, Form
+from data.chatpack import chat_facts, chat_record, encode_chats, write_chats
 from data.corpus.keys import write_keys
 from data.course import Course, plan_course
 from data.engine import run_tasks, working
 from data.engineconfig import EngineConfig
-from data.heldout import write_heldout
+from data.heldout import write_heldout, write_heldout_chats
 from data.limits import check_run
 from data.order import order_of
 from data.orderfile import describe, write_order
@@ -45,13 +48,18 @@ def main(arguments: list[str]) -> None:
         "pack",
         folder="data",
         out=run.out_folder,
-        config={**identity(course.config), **course.facts, "sentencepiece": version("sentencepiece")},
+        config={**_decided(course.config), **course.facts, "sentencepiece": version("sentencepiece")},
         inputs=inputs,
     )
     clean, tokenizer = inputs["clean"], inputs["tokenizer"]
     write = partial(write_pack, clean=clean, tokenizer=tokenizer, course=course, identity=wanted.key, engine=engine)
     artifact = build(wanted, write, is_resumable=True)
     sys.stdout.write(f"{artifact.folder}\n")
+
+
+def _decided(config: PackConfig) -> dict[str, Any]:
+    """Section pack, with the template where there is one: its windows are other windows by another."""
+    return {**identity(config), **({} if config.form is Form.TEXT else {"template": TEMPLATE})}
 
 
 def write_pack(
@@ -68,6 +76,18 @@ def write_pack(
     if course.parent:
         course.parent.check_tokenizer(hash_file(model))
     opened = Tokenizer.open(model)
+    if config.form is not Form.TEXT:
+        facts, root = write_chat_pack(
+            aside,
+            files,
+            clean=clean.folder,
+            tokenizer=opened,
+            model=model,
+            course=course,
+            identity=identity,
+            engine=engine,
+        )
+        return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
     sidecars: dict[str, list[Sidecar]] = {}
     with working(aside) as work:
         encoded = encode_all(files, model=model, work=work, identity=identity, engine=engine)
@@ -80,13 +100,7 @@ def write_pack(
             )
             write_keys(aside, keys, sidecars[source])
     sources = [describe(source, listed, seq_len=config.seq_len) for source, listed in sidecars.items()]
-    vocabulary = {
-        "bos_id": opened.bos_id,
-        "eos_id": opened.eos_id,
-        "vocab_size": opened.vocab_size,
-        "tokenizer_sha256": hash_file(model),
-    }
-    record = {**vocabulary, **course.record(sources)}
+    record = {**_vocabulary(opened, model), **course.record(sources)}
     if course.run:
         check_run(record, order_of(record), samples=course.run.samples)
     if course.parent:
@@ -100,6 +114,47 @@ def write_pack(
         tokens = sum(source["tokens"] for source in course.parent_sources)
         facts["went_out"] += f", and {tokens:,} tokens taken over from the parent"
     return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
+
+
+def write_chat_pack(
+    aside: Path,
+    files: Mapping[str, list[Path]],
+    *,
+    clean: Path,
+    tokenizer: Tokenizer,
+    model: Path,
+    course: Course,
+    identity: str,
+    engine: EngineConfig,
+) -> tuple[Facts, str]:
+    """Write shards of conversations or pairs and order.json; the facts, and the data root. Raises as write_pack."""
+    config = course.config
+    chat = chat_record(tokenizer, config)
+    with working(aside) as work:
+        encoded = encode_chats(files, config, model=model, work=work, identity=identity, engine=engine)
+        text_bytes = {source: sum(part.text_bytes for part in parts) for source, parts in encoded.items()}
+        sources = [
+            write_chats(aside, source, parts, tokenizer=tokenizer, config=config) for source, parts in encoded.items()
+        ]
+    record = {**_vocabulary(tokenizer, model), **chat, **course.record(sources)}
+    if course.run:
+        check_run(record, order_of(record), samples=course.run.samples)
+    root = write_order(aside, record)
+    facts = chat_facts(sources, text_bytes, config)
+    if config.heldout_tokens:
+        facts["heldout"] = write_heldout_chats(
+            aside, clean, tokenizer, tokens=config.heldout_tokens, seq_len=config.seq_len
+        )
+    return facts, root
+
+
+def _vocabulary(tokenizer: Tokenizer, model: Path) -> dict[str, Any]:
+    return {
+        "bos_id": tokenizer.bos_id,
+        "eos_id": tokenizer.eos_id,
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer_sha256": hash_file(model),
+    }
 
 
 def choose_files(available: Mapping[str, list[Path]], wanted: Iterable[str]) -> dict[str, list[Path]]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from core.config import PLACEMENT
+from core.config import PLACEMENT, added
 from core.errors import ConfigError
+from data.chat import Form
 from data.mixture import PERMILLE, Phase, check_phases
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -92,6 +93,14 @@ class BaseConfig:
             )
 
 
+class TooLong(Enum):
+    """What happens to a conversation that does not fit into a window; a pair is always dropped. All are counted."""
+
+    DROP = "drop"
+    TRUNCATE = "truncate"
+    """The messages behind the last of the assistant that fits are left out; dropped if none does."""
+
+
 @dataclass(kw_only=True, slots=True)
 class PackConfig:
     """Section `pack`. A window is seq_len + 1 tokens.
@@ -100,6 +109,8 @@ class PackConfig:
     phases          instead of `weights`: the first starts at 0
     max_epochs      how often a run may go through a source, by name; for all others max_epochs_default, 0 is no limit
     heldout_tokens  of each source, tokens of held-out documents for train.eval_every_steps; 0 is none
+    form            what the sources hold: plain text, conversations or pairs (read.form)
+    too_long        of conversations that do not fit into a window
     """
 
     seed: int
@@ -111,6 +122,8 @@ class PackConfig:
     max_epochs_default: int = 0
     shard_tokens: int = 1 << 26
     heldout_tokens: int = 0
+    form: Form = added(Form.TEXT)
+    too_long: TooLong = added(TooLong.DROP)
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "shard_tokens"):
@@ -125,6 +138,7 @@ class PackConfig:
             )
         if self.base.is_on:
             self.base.check()
+        self._check_form()
         self._check_phases()
 
     @property
@@ -142,6 +156,17 @@ class PackConfig:
         if not self.base.is_on:
             return 0
         return self.base.share if phase.base_share == NOT_GIVEN else phase.base_share
+
+    def _check_form(self) -> None:
+        """Refuse what does not apply to the windows of conversations and pairs."""
+        if self.too_long is not TooLong.DROP and self.form is not Form.CONVERSATIONS:
+            raise ConfigError(f"pack.too_long is truncate, but of {self.form.value} nothing is cut; leave it at drop")
+        if self.form is Form.TEXT:
+            return
+        if self.base.is_on:
+            raise ConfigError(f"pack.form is {self.form.value}, but a parent's mixture is of text; leave out pack.base")
+        if self.heldout_tokens and self.form is Form.PAIRS:
+            raise ConfigError("pack.heldout_tokens is of text and conversations, pack.form is pairs; leave it at 0")
 
     def _check_phases(self) -> None:
         if self.phases and self.weights:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError, DataError
+from data.chat import Form
 from data.corpus.keys import SUFFIX as KEYS_SUFFIX
 from data.corpus.keys import read_keys
-from data.loader import check_vectors, read_record
+from data.loader import check_vectors, form_of, read_record
 from data.order import order_of
 from data.orderfile import describe
 from data.packconfig import BaseConfig, Unit
@@ -96,6 +97,8 @@ def open_parent(base: BaseConfig, *, seq_len: int) -> Parent:
     record, root = read_record(base.order.parent, name=base.order.name)
     if root != base.sha256:
         raise DataError(f"{base.order} has SHA-256 {root}, pack.base.sha256 is {base.sha256}; correct one of them")
+    if form_of(record) is not Form.TEXT:
+        raise ConfigError(f"{base.order} orders {form_of(record).value}; a base is of text, so leave out pack.base")
     check_vectors(record, base.order)
     consumed = _consumed(base, seq_len=record["seq_len"])
     if seq_len != record["seq_len"] and consumed:

@@ -12,6 +12,7 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, load, resolve
 from core.errors import ConfigError
 from core.hashing import canonical_json
+from data.chat import Form
 from data.course import Course, RunLength, plan_course
 from data.limits import check_epochs
 from data.order import order_of
@@ -92,6 +93,7 @@ def plan_run(course: Course, run: RunLength, supplies: Sequence[Supply]) -> Reco
             "windows": run.samples,
             "tokens": run.samples * seq_len,
         },
+        **({} if course.config.form is Form.TEXT else {"form": course.config.form.value}),
         "is_exact": all(one.basis.is_exact for one in supplies),
         "phases": phases,
         "sources": [_total(one, drawn[one.name], seq_len=seq_len, limit=limits.get(one.name, 0)) for one in supplies],
@@ -125,7 +127,16 @@ def _total(supply: Supply, drawn: int, *, seq_len: int, limit: int) -> Record:
         "epochs_before": supply.drawn / supply.windows,
         "epochs": drawn / supply.windows,
         "max_epochs": limit,
+        **_whole(supply, drawn),
     }
+
+
+def _whole(supply: Supply, drawn: int) -> Record:
+    """Of conversations and pairs how many there are, what counts of them, and of all that is taken, to a window."""
+    if not supply.documents:
+        return {}
+    taken = round(supply.targets * drawn / supply.windows)
+    return {"documents_there": supply.documents, "targets_there": supply.targets, "targets": taken}
 
 
 def page(planned: Record) -> str:
@@ -136,7 +147,19 @@ def page(planned: Record) -> str:
         f"{run['steps']:,} steps of {shape} windows of {run['seq_len']:,} tokens: "
         f"{run['windows']:,} windows, {run['tokens']:,} tokens"
     )
-    return "\n".join([head, "", *_phase_table(planned["phases"]), "", *_source_table(planned["sources"]), ""])
+    tables = [*_phase_table(planned["phases"]), "", *_source_table(planned["sources"]), ""]
+    if "form" in planned:
+        tables += [*_whole_table(planned["sources"], planned["form"]), ""]
+    return "\n".join([head, "", *tables])
+
+
+def _whole_table(sources: Sequence[Record], form: str) -> list[str]:
+    """What counts: of the tokens of windows, padding and prompts do not."""
+    rows = [["source", form, "targets that count there", "of the run, about"]]
+    for one in sources:
+        counts = (one.get(name, 0) for name in ("documents_there", "targets_there", "targets"))
+        rows.append([one["source"], *(f"{count:,}" if count else "not known yet" for count in counts)])
+    return _columns(rows, left=(0,))
 
 
 def _phase_table(phases: Sequence[Record]) -> list[str]:

@@ -3,7 +3,8 @@
 A shard is three files. `NAME.bin` holds token ids, little-endian, 16 bits each (32 if the vocabulary is larger), one
 document after the other and nothing between them. `NAME.idx` holds the end of every document, in tokens from the start
 of the shard, as 64-bit little-endian integers. `NAME.json`, the sidecar, holds counts and hashes of both, and the
-Merkle root of the tokens, so that a part can be proven later without the whole.
+Merkle root of the tokens, so that a part can be proven later without the whole. Conversations have a fourth file,
+`NAME.mask` (wholes.py).
 The shards of a source, in the order of their numbers, are one stream of tokens.
 """
 
@@ -43,7 +44,7 @@ def write_shards(
     """
     arrays = (np.asarray(document, dtype=token_type(vocab_size)) for document in documents)
     groups = _fill(arrays, shard_tokens)
-    return [_write_shard(folder, source, number, group) for number, group in enumerate(groups)]
+    return [write_shard(folder, source, number, group, vocab_size=vocab_size) for number, group in enumerate(groups)]
 
 
 def _fill(documents: Iterable[Tokens], shard_tokens: int) -> Iterator[list[Tokens]]:
@@ -59,20 +60,34 @@ def _fill(documents: Iterable[Tokens], shard_tokens: int) -> Iterator[list[Token
         yield held
 
 
-def _write_shard(folder: Path, source: str, number: int, documents: Sequence[Tokens]) -> Sidecar:
-    tokens = np.concatenate(documents).tobytes()
+def write_shard(
+    folder: Path,
+    source: str,
+    number: int,
+    documents: Sequence[Tokens | NDArray[np.int64]],
+    *,
+    vocab_size: int,
+    masks: Sequence[NDArray[np.bool_]] = (),
+) -> Sidecar:
+    """Write one shard, with `masks` over the tokens of its documents if there are any, and return its sidecar."""
+    kind = np.dtype(token_type(vocab_size))
+    tokens = np.concatenate(documents).astype(kind, copy=False).tobytes()
     ends = np.cumsum([document.size for document in documents], dtype=INDEX_TYPE).tobytes()
     name = f"{source}-{number:05d}"
     sidecar: Sidecar = {
         "format": FORMAT,
         "name": name,
         "source": source,
-        "type": documents[0].dtype.newbyteorder("<").str,
-        "tokens": len(tokens) // documents[0].itemsize,
+        "type": kind.str,
+        "tokens": len(tokens) // kind.itemsize,
         "documents": len(documents),
         "bin": {**_sealed(tokens), "merkle_root": chunk_root(memoryview(tokens)).hex()},
         "idx": _sealed(ends),
     }
+    if masks:
+        mask = np.concatenate(masks).astype(np.uint8).tobytes()
+        sidecar["mask"] = _sealed(mask)
+        (folder / f"{name}.mask").write_bytes(mask)
     (folder / f"{name}.bin").write_bytes(tokens)
     (folder / f"{name}.idx").write_bytes(ends)
     (folder / f"{name}.json").write_bytes(canonical_json(sidecar))
@@ -84,7 +99,7 @@ def _sealed(content: bytes) -> dict[str, Any]:
 
 
 def verify_shard(folder: Path, sidecar: Sidecar) -> None:
-    """Hold a shard's three files against the sidecar that was expected.
+    """Hold a shard's files against the sidecar that was expected.
 
     Raises DataError naming the file that is missing, cut or changed.
     """
@@ -95,8 +110,13 @@ def verify_shard(folder: Path, sidecar: Sidecar) -> None:
         raise DataError(f"no readable sidecar {path}: {error}; make the shards again") from error
     if not is_same:
         raise DataError(f"sidecar {path} is not the one that order.json lists; make the shards again")
-    for suffix in ("bin", "idx"):
+    for suffix in files_of(sidecar):
         _verify_file(folder / f"{sidecar['name']}.{suffix}", sidecar[suffix])
+
+
+def files_of(sidecar: Mapping[str, Any]) -> tuple[str, ...]:
+    """The endings of a shard's files whose hashes the sidecar holds."""
+    return ("bin", "idx", "mask") if "mask" in sidecar else ("bin", "idx")
 
 
 def _verify_file(path: Path, expected: Mapping[str, Any]) -> None:
@@ -111,11 +131,16 @@ def _verify_file(path: Path, expected: Mapping[str, Any]) -> None:
 
 
 class TokenStream:
-    """A source's shards, memory-mapped, as one stream of tokens."""
+    """A source's shards, memory-mapped, as one stream of tokens, or of the bytes of their masks."""
 
-    def __init__(self, folder: Path, sidecars: Sequence[Sidecar]) -> None:
+    def __init__(self, folder: Path, sidecars: Sequence[Sidecar], *, suffix: str = "bin") -> None:
         self._shards = [
-            np.memmap(folder / f"{sidecar['name']}.bin", dtype=sidecar["type"], mode="r") for sidecar in sidecars
+            np.memmap(
+                folder / f"{sidecar['name']}.{suffix}",
+                dtype=sidecar["type"] if suffix == "bin" else np.uint8,
+                mode="r",
+            )
+            for sidecar in sidecars
         ]
         self._ends = list(accumulate(shard.size for shard in self._shards))
 

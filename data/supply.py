@@ -18,9 +18,11 @@ from typing import Any
 from core.artifact import Artifact, current
 from core.config import RunConfig
 from core.errors import ConfigError, DataError
+from data.chat import Form
 from data.course import Course
 from data.loader import read_record
 from data.orderfile import windows_of
+from data.packconfig import PackConfig
 from data.report import REPORT
 from data.sources.config import SourceConfig
 
@@ -52,13 +54,18 @@ class Basis(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supply:
-    """What a source has. `drawn` windows of it were taken by the runs before."""
+    """What a source has. `drawn` windows of it were taken by the runs before.
+
+    documents, targets  of conversations and pairs: how many, and how many of their targets count; 0 where not known
+    """
 
     name: str
     tokens: int
     windows: int
     basis: Basis
     drawn: int = 0
+    documents: int = 0
+    targets: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +112,9 @@ def find_supplies(course: Course, sources: Mapping[str, SourceConfig], made: Mad
         for source in course.parent_sources
     ]
     for name in course.config.sources:
+        if course.config.form is not Form.TEXT and (whole := _whole(name, course.config, made)):
+            found.append(whole)
+            continue
         tokens, basis = _tokens(sources[name], made)
         windows = windows_of(tokens, seq_len=seq_len)
         if not windows:
@@ -114,6 +124,22 @@ def find_supplies(course: Course, sources: Mapping[str, SourceConfig], made: Mad
             )
         found.append(Supply(name=name, tokens=tokens, windows=windows, basis=basis))
     return sorted(found, key=lambda supply: supply.name)
+
+
+def _whole(name: str, config: PackConfig, made: Made) -> Supply | None:
+    """What a source of conversations or pairs has, counted or estimated; None while its text is not cleaned.
+
+    Conversations are taken to fill their windows, and a pair is always one.
+    """
+    if made.pack and (packed := _named(read_record(made.pack.folder)[0]["sources"], name)):
+        counts = {count: packed[count] for count in ("tokens", "windows", "documents", "targets")}
+        return Supply(name=name, basis=Basis.PACK, **counts)
+    train = _read(made.clean, REPORT)["sources"].get(name, {}).get("train") if made.clean else None
+    if train is None:
+        return None
+    tokens = round(train["bytes"] / _ratio(name, made.tokenizer)) + 2 * train["documents"]
+    windows = train["documents"] if config.form is Form.PAIRS else -(-tokens // (config.seq_len + 1))
+    return Supply(name=name, tokens=tokens, windows=windows, basis=Basis.CLEAN, documents=train["documents"])
 
 
 def _about(tokens: int, basis: Basis) -> str:

@@ -25,9 +25,10 @@ from sentencepiece import sentencepiece_model_pb2
 
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
-from core.config import PLACEMENT, RunConfig, identity, load
+from core.config import PLACEMENT, RunConfig, added, identity, load
 from core.errors import ConfigError, DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, sha256_hex
+from data.chat import SPECIALS, is_marked, messages_of
 from data.documents import Document, read_documents
 
 MODEL = "tokenizer.model"
@@ -56,18 +57,25 @@ SILENT = 2  # level of errors, which are raised anyway
 class TokenizerConfig:
     """Section `tokenizer`.
 
-    sha256  of a tokenizer.model that is taken over, instead of training one; `model` is where it lies
+    chat    the special tokens of conversations (data/chat.py) are control symbols of the model, which no text becomes.
+            In a model that is taken over without them they take the places of its last merges, so that its size, and
+            so the shape of a model that was trained with it, stays
+    sha256  of a tokenizer.model that is taken over, instead of training one; `model` is where it lies, or the folder of
+            the run or bundle that has it
     """
 
     vocab_size: int
     character_coverage: float = 0.9995
     max_sentence_bytes: int = 16_384
     sha256: str = ""
+    chat: bool = added(default=False)
     model: Path = field(default=Path(), metadata={PLACEMENT: True})
 
     def __post_init__(self) -> None:
-        if self.vocab_size < 260:
-            raise ConfigError(f"tokenizer.vocab_size is {self.vocab_size}; 256 bytes and 3 marks need at least 260")
+        if self.vocab_size < 260 + self.chat * len(SPECIALS):
+            needed = "256 bytes and 3 marks need at least 260"
+            needed += f", and {len(SPECIALS)} more for conversations" if self.chat else ""
+            raise ConfigError(f"tokenizer.vocab_size is {self.vocab_size}; {needed}")
         if not 0.9 <= self.character_coverage <= 1.0:
             raise ConfigError(f"tokenizer.character_coverage is {self.character_coverage}; give 0.9 to 1.0")
         if self.max_sentence_bytes < 4:
@@ -103,8 +111,17 @@ class Tokenizer:
             raise DataError(f"{path} has unk, bos, eos at {found}, not at 0, 1, 2; train it with this code")
         return cls(processor)
 
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The id of each special token of conversations. Raises ConfigError if the model does not have them."""
+        ids = {name: int(self._processor.piece_to_id(name)) for name in SPECIALS}
+        missing = [name for name, one in ids.items() if not self._processor.is_control(one)]
+        if missing:
+            raise ConfigError(f"the tokenizer has no special token {missing[0]}; set tokenizer.chat=true")
+        return ids
+
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without bos and eos, which no text can produce."""
+        """The ids of a text, without bos, eos and the tokens of conversations, which no text can produce."""
         ids: list[int] = self._processor.encode(text)
         return ids
 
@@ -116,7 +133,10 @@ class Tokenizer:
 
 @dataclass(kw_only=True, slots=True)
 class Fed:
-    """What the trainer got of a source: text_bytes = fed_bytes + newline_bytes + reserved_bytes."""
+    """What the trainer got of a source: text_bytes = fed_bytes + newline_bytes + reserved_bytes.
+
+    The marks between the messages of a conversation, with the roles, are not fed and count as reserved.
+    """
 
     documents: int = 0
     documents_with_space_mark: int = 0
@@ -134,7 +154,7 @@ class Fed:
         self.sentences += len(sentences)
         self.fed_bytes += sum(map(len, sentences))
         self.newline_bytes += text.count("\n")
-        self.reserved_bytes += text.count(RESERVED_MARK) * len(RESERVED_MARK.encode())
+        self.reserved_bytes += text.count(RESERVED_MARK) * len(RESERVED_MARK.encode()) + count_marks(text)
         assert self.text_bytes == self.fed_bytes + self.newline_bytes + self.reserved_bytes, "bytes were lost"
 
 
@@ -160,13 +180,13 @@ def write_tokenizer(aside: Path, clean: Artifact, config: TokenizerConfig) -> Fa
     """Train on the training split, write model and record, and measure on the held-out split."""
     fed: dict[str, Fed] = {}
     if config.sha256:
-        (aside / MODEL).write_bytes(take_over(config))
+        content = take_over(config)
+        (aside / MODEL).write_bytes(with_specials(content) if config.chat else content)
     else:
         documents = (document for paths in training_files(clean.folder).values() for document in _in_turn(paths))
         (aside / MODEL).write_bytes(train(feed(documents, fed, max_bytes=config.max_sentence_bytes), config))
-    settings = {name: value for name, value in identity(config).items() if name != "sha256"}
     record = {
-        "settings": {} if config.sha256 else {**SETTINGS, **settings},
+        "settings": {} if config.sha256 else settings_of(config),
         "sentencepiece": version("sentencepiece"),
         "model_sha256": hash_file(aside / MODEL),
         "fed": {source: asdict(counts) for source, counts in fed.items()},
@@ -176,18 +196,24 @@ def write_tokenizer(aside: Path, clean: Artifact, config: TokenizerConfig) -> Fa
     return _facts(fed, heldout, config)
 
 
+def settings_of(config: TokenizerConfig) -> dict[str, Any]:
+    """What the trainer is told, with section tokenizer."""
+    return {**SETTINGS, **{name: value for name, value in identity(config).items() if name != "sha256"}}
+
+
 def take_over(config: TokenizerConfig) -> bytes:
     """The bytes of another run's model. Raises ConfigError or DataError if it is not what section tokenizer says."""
     if config.model == Path():
         raise ConfigError(f"tokenizer.model is not given; name the tokenizer.model with SHA-256 {config.sha256}")
-    opened = Tokenizer.open(config.model)
-    content = config.model.read_bytes()
+    path = find_model(config.model)
+    opened = Tokenizer.open(path)
+    content = path.read_bytes()
     found = sha256_hex(content)
     if found != config.sha256:
-        raise DataError(f"{config.model} has SHA-256 {found}, tokenizer.sha256 is {config.sha256}; correct one of them")
+        raise DataError(f"{path} has SHA-256 {found}, tokenizer.sha256 is {config.sha256}; correct one of them")
     if opened.vocab_size != config.vocab_size:
         raise ConfigError(
-            f"{config.model} has {opened.vocab_size} pieces, tokenizer.vocab_size is {config.vocab_size}; correct it"
+            f"{path} has {opened.vocab_size} pieces, tokenizer.vocab_size is {config.vocab_size}; correct it"
         )
     return content
 
@@ -213,7 +239,7 @@ def _in_turn(paths: Iterable[Path]) -> Iterator[Document]:
 def feed(documents: Iterable[Document], fed: dict[str, Fed], *, max_bytes: int) -> Iterator[bytes]:
     """The sentences of documents, in their order; `fed` is filled with the counts of each source."""
     for document in documents:
-        sentences = split_sentences(document.text, max_bytes=max_bytes)
+        sentences = split_sentences(document.said, max_bytes=max_bytes)
         fed.setdefault(document.source, Fed()).count(document.text, sentences)
         yield from sentences
 
@@ -222,6 +248,14 @@ def split_sentences(text: str, *, max_bytes: int) -> list[bytes]:
     """The lines of a text, cut where the trainer would skip them: at U+2585, and between characters at max_bytes."""
     parts = [part.encode() for line in text.split("\n") for part in line.split(RESERVED_MARK) if part]
     return [piece for part in parts for piece in _cut(part, max_bytes)]
+
+
+def count_marks(text: str) -> int:
+    """Bytes of a conversation that are marks and roles, and none of what is said; 0 for another text."""
+    if not is_marked(text):
+        return 0
+    messages = messages_of(text)
+    return len(text.encode()) - sum(len(message.content.encode()) for message in messages)
 
 
 def _cut(line: bytes, max_bytes: int) -> list[bytes]:
@@ -249,7 +283,7 @@ def train(sentences: Iterable[bytes], config: TokenizerConfig, *, log_level: int
             character_coverage=config.character_coverage,
             max_sentence_length=config.max_sentence_bytes,
             minloglevel=log_level,
-            **SETTINGS,
+            **{**SETTINGS, **({"control_symbols": list(SPECIALS)} if config.chat else {})},
         )
     except RuntimeError as error:
         reason = " ".join(str(error).split())
@@ -269,6 +303,37 @@ def canonical(model: bytes) -> bytes:
     return content
 
 
+def find_model(path: Path) -> Path:
+    """The model file that a path names: itself, or that of a run or bundle whose folder it is."""
+    if not path.is_dir():
+        return path
+    return (
+        current(path, "tokenizer").folder / MODEL if (path / "tokenizer.json").exists() else path / "tokenizer" / MODEL
+    )
+
+
+def with_specials(model: bytes) -> bytes:
+    """The model with the special tokens of conversations in the places of its last merges, in canonical form.
+
+    No other piece is built from these. A model that has them stays as it is. Raises ConfigError if the model spells one
+    of them as a piece of text, or has too few merges.
+    """
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
+    there = {piece.piece: piece.type for piece in proto.pieces if piece.piece in SPECIALS}
+    if set(there) == set(SPECIALS) and set(there.values()) == {kinds.CONTROL}:
+        return model
+    merges = [piece for piece in proto.pieces if piece.type == kinds.NORMAL and len(piece.piece) > 1]
+    if there or len(merges) < len(SPECIALS):
+        raise ConfigError(
+            f"the tokenizer that is taken over has {len(merges)} merges and the pieces {', '.join(there) or 'none'} of "
+            "conversations; train one with tokenizer.chat=true"
+        )
+    for piece, name in zip(merges[-len(SPECIALS) :], SPECIALS, strict=True):
+        piece.piece, piece.score, piece.type = name, 0.0, kinds.CONTROL
+    return canonical(proto.SerializeToString(deterministic=True))
+
+
 def measure(tokenizer: Tokenizer, paths: Iterable[Path]) -> dict[str, dict[str, int]]:
     """Counts over held-out documents by source: documents, bytes, tokens, and how many decode to themselves.
 
@@ -276,8 +341,9 @@ def measure(tokenizer: Tokenizer, paths: Iterable[Path]) -> dict[str, dict[str, 
     """
     counts: dict[str, dict[str, int]] = {}
     for document in _in_turn(paths):
-        ids = tokenizer.encode(document.text)
-        is_lossless = tokenizer.decode(ids) == document.text
+        text = document.said
+        ids = tokenizer.encode(text)
+        is_lossless = tokenizer.decode(ids) == text
         if not is_lossless and SPACE_MARK not in document.text:
             raise DeterministicError(
                 f"held-out document {document.key} of {document.source} does not decode to itself; "
@@ -286,7 +352,7 @@ def measure(tokenizer: Tokenizer, paths: Iterable[Path]) -> dict[str, dict[str, 
         empty = {"documents": 0, "bytes": 0, "tokens": 0, "lossless": 0}
         count = counts.setdefault(document.source, empty)
         count["documents"] += 1
-        count["bytes"] += len(document.text.encode())
+        count["bytes"] += len(text.encode())
         count["tokens"] += len(ids)
         count["lossless"] += is_lossless
     return counts

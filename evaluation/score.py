@@ -1,9 +1,9 @@
 """Stage evaluate: bits per byte on held-out documents beside two baselines, and a few samples.
 
-Reads the clean, tokenizer and train artifacts. Writes results.json and samples.jsonl, and what others need to see
-without scoring everything that these are of this model (rescore.py): windows.jsonl, the nats of each window in the
-order in which they were computed, and fingerprint.json (inference/fingerprint.py). Bits per byte do not depend on the
-tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
+Reads the clean and tokenizer artifacts and the last model that was made. Writes results.json and samples.jsonl, and
+what others need to see without scoring everything that these are of this model (rescore.py): windows.jsonl, the nats of
+each window in the order in which they were computed, and fingerprint.json (inference/fingerprint.py). Bits per byte do
+not depend on the tokenizer's vocabulary: nats / ln 2 / UTF-8 bytes of the text.
 """
 
 import math
@@ -19,6 +19,7 @@ from core.config import RunConfig, identity, load
 from core.errors import DataError
 from core.hashing import canonical_json
 from core.profile import ProfileConfig, apply, fingerprint
+from core.stages import inputs_of, weights_stage
 from data.documents import Document, read_documents
 from evaluation.baselines import ZSTD_LEVEL, ZSTD_VERSION, unigram_bits, zstd_bits
 from evaluation.config import ScoreConfig
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from evaluation.likelihood import Window
     from model.transformer import Transformer
 
-INPUTS = ("clean", "tokenizer", "train")
 RESULTS, SAMPLES, WINDOWS, FINGERPRINT = "results.json", "samples.jsonl", "windows.jsonl", "fingerprint.json"
 LN2 = 0.6931471805599453
 METHOD = {
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "evaluate", ScoreConfig, overrides)
     profile = load(recipe, "profile", ProfileConfig, overrides)
-    inputs = {stage: current(run.inputs_folder, stage) for stage in INPUTS}
+    inputs = {stage: current(run.inputs_folder, stage) for stage in inputs_of("evaluate", recipe, overrides)}
     wanted = plan(
         "evaluate",
         folder="evaluation",
@@ -78,7 +78,7 @@ def write_scores(aside: Path, inputs: Mapping[str, Artifact], *, config: ScoreCo
 
     honour(profile)
     tokenizer = Tokenizer.open(inputs["tokenizer"].folder)
-    model = load_trained(inputs["train"], attention=profile.attention)
+    model = load_trained(inputs[weights_stage(inputs)], attention=profile.attention)
     texts = read_texts(inputs["clean"].folder, tokenizer, config)
     scored = score_batches(model, texts.ids, texts.batches(config), bos_id=tokenizer.bos_id)
     results = results_of(texts, sum_up(scored, count=len(texts.ids)))
@@ -117,7 +117,7 @@ def read_texts(clean_folder: Path, tokenizer: "Tokenizer", config: ScoreConfig) 
     return Texts(
         chosen=chosen,
         places=[(source, document.key) for source, document in rows],
-        ids=[tokenizer.encode(document.text) for _, document in rows],
+        ids=[tokenizer.encode(document.said) for _, document in rows],
     )
 
 
@@ -128,7 +128,7 @@ def results_of(texts: Texts, nats: Sequence[float]) -> dict[str, Any]:
     for source, (documents, count) in texts.chosen.items():
         own = [next(rows) for _ in documents]
         scored[source] = Scored(
-            texts=[document.text.encode() for document in documents],
+            texts=[document.said.encode() for document in documents],
             ids=[ids for ids, _ in own],
             nats=[value for _, value in own],
             heldout_documents=count,
@@ -152,7 +152,7 @@ def choose_documents(clean_folder: Path, *, source_bytes: int) -> dict[str, tupl
         kept: list[Document] = []
         size = 0
         for document in documents:
-            size += len(document.text.encode())
+            size += len(document.said.encode())
             if kept and size > source_bytes:
                 break
             kept.append(document)

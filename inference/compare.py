@@ -67,8 +67,8 @@ def compare(
 
 
 def _same_ids(document: Document, tokenizer: Tokenizer, theirs: Any) -> list[int]:
-    ours = [tokenizer.bos_id, *tokenizer.encode(document.text)]
-    others = theirs(document.text)["input_ids"]
+    ours = [tokenizer.bos_id, *tokenizer.encode(document.said)]
+    others = theirs(document.said)["input_ids"]
     if ours != others:
         at = next(index for index, pair in enumerate(zip_longest(ours, others)) if pair[0] != pair[1])
         raise DeterministicError(

@@ -132,7 +132,7 @@ def _check_ids(folder: Path, tokenizer: "Tokenizer", clean: Path) -> int:
     theirs = transformers().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     documents = heldout_sample(clean, per_source=DOCUMENTS)
     for document in documents:
-        if theirs(document.text)["input_ids"] != [tokenizer.bos_id, *tokenizer.encode(document.text)]:
+        if theirs(document.said)["input_ids"] != [tokenizer.bos_id, *tokenizer.encode(document.said)]:
             raise DataError(f"{folder}/tokenizer.json gives held-out document {document.key} other ids than the run's")
     return len(documents)
 

@@ -1,6 +1,7 @@
 """Stage export: a trained checkpoint as a Hugging Face folder that has been loaded and compared.
 
-Reads the clean, tokenizer and train artifacts; writes the folder (inference/huggingface.py) and comparison.json.
+Reads the clean and tokenizer artifacts and the last model that was made: trained, merged or quantized. Writes the
+folder (inference/huggingface.py) and comparison.json.
 """
 
 import sys
@@ -15,12 +16,18 @@ from core.config import RunConfig, identity, load
 from core.errors import DataError
 from core.hashing import canonical_json
 from core.profile import ProfileConfig, apply, fingerprint
+from core.stages import inputs_of, weights_stage
 from inference.config import ExportConfig
 
 if TYPE_CHECKING:
     from inference.compare import Comparison
 
-INPUTS = ("clean", "tokenizer", "train")
+# By the stage that made the model: how many weights, how they came about, what they are of, and the stage's name.
+SAID = {
+    "train": ("after {steps:,} steps", "trained for {steps:,} steps", "final checkpoint", "training"),
+    "merge": ("merged of several models", "merged of several models", "merged model", "merging"),
+    "quantize": ("as quantized", "each the value that its quantized form stands for", "quantized model", "quantizing"),
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -29,7 +36,7 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "export", ExportConfig, overrides)
     profile = load(recipe, "profile", ProfileConfig, overrides)
-    inputs = {stage: current(run.inputs_folder, stage) for stage in INPUTS}
+    inputs = {stage: current(run.inputs_folder, stage) for stage in inputs_of("export", recipe, overrides)}
     wanted = plan(
         "export",
         folder="inference",
@@ -52,7 +59,7 @@ def write_export(aside: Path, inputs: Mapping[str, Artifact], *, config: ExportC
 
     honour(profile)
     tokenizer = Tokenizer.open(inputs["tokenizer"].folder)
-    model = load_trained(inputs["train"], attention=profile.attention)
+    model = load_trained(inputs[weights_stage(inputs)], attention=profile.attention)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise DataError(
             f"the tokenizer has {tokenizer.vocab_size} pieces, the model {model.config.vocab_size} embeddings; "
@@ -63,10 +70,10 @@ def write_export(aside: Path, inputs: Mapping[str, Artifact], *, config: ExportC
     documents = heldout_sample(inputs["clean"].folder, per_source=config.token_documents)
     comparison = compare(aside, model, tokenizer=tokenizer, documents=documents, config=config)
     _write_comparison(aside, comparison, config)
-    parameters = model.config.parameter_count
+    parameters, made = model.config.parameter_count, weights_stage(inputs)
     (aside / "README.md").write_text(_card(inputs, config, parameters), encoding="utf-8")
     return {
-        "came_in": f"{parameters:,} weights after {inputs['train'].facts['steps']:,} steps",
+        "came_in": f"{parameters:,} weights {SAID[made][0].format(**inputs[made].facts)}",
         "went_out": f"Hugging Face folder; {comparison.documents:,} documents get the same token ids, "
         f"logits within {config.max_logit_difference:g}",
     }
@@ -91,7 +98,10 @@ def _write_comparison(aside: Path, comparison: "Comparison", config: ExportConfi
 
 
 def _card(inputs: Mapping[str, Artifact], config: ExportConfig, parameters: int) -> str:
-    facts = inputs["train"].facts
+    maker = weights_stage(inputs)
+    facts = inputs[maker].facts
+    _, made, what, making = SAID[maker]
+    head = f"| trajectory head of the training ledger | `{facts['trajectory_head']}` |\n" if facts["steps"] else ""
     return f"""---
 license: {config.license.lower()}
 library_name: transformers
@@ -100,14 +110,13 @@ tags: [wholegrain]
 ---
 # A model of Llama's shape, made by Wholegrain
 
-{parameters:,} parameters in fp32, trained for {facts["steps"]:,} steps. Every number of this folder follows from code,
+{parameters:,} parameters in fp32, {made.format(**facts)}. Every number of this folder follows from code,
 data, configuration and one numerics profile; the release bundle it belongs to redoes and checks it.
 
 | what | SHA-256 |
 |---|---|
-| trajectory head of the training ledger | `{facts["trajectory_head"]}` |
-| weights of the final checkpoint | `{facts["weights_sha256"]}` |
-| artifact of the training stage | `{inputs["train"].digest}` |
+{head}| weights of the {what} | `{facts["weights_sha256"]}` |
+| artifact of the {making} stage | `{inputs[maker].digest}` |
 | artifact of the tokenizer stage | `{inputs["tokenizer"].digest}` |
 | artifact of the cleaning stage | `{inputs["clean"].digest}` |
 

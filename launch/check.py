@@ -9,23 +9,24 @@ from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load, resolve
 from core.errors import ConfigError
+from core.stages import Stage, stages_of
 from launch.config import LaunchConfig
 from launch.decide import error_of
 from launch.local import STDERR
-from launch.stages import Stage, folders, read_stages
+from launch.stages import folders
 from launch.starters import environment_of
 
 # What the folders read; a section that nobody reads is a typo. Every section's content is checked by its owner.
 SECTIONS = (
     *("run", "sources", "data", "clean", "tokenizer", "pack", "model", "profile"),
-    *("train", "evaluate", "export", "release", "launch"),
+    *("train", "merge", "quantize", "evaluate", "export", "release", "launch"),
 )
 
 
 def main(arguments: list[str]) -> None:
     """Verb `check`: say nothing if every folder accepts the recipe."""
     recipe, overrides = recipe_and_overrides(arguments, "python -m launch check")
-    check(absolute(recipe), overrides, stages=read_stages(), root=ROOT)
+    check(absolute(recipe), overrides, stages=stages_of(absolute(recipe), overrides), root=ROOT)
 
 
 def absolute(recipe: str) -> str:

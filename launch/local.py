@@ -21,6 +21,7 @@ from typing import Any
 from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent, read_notes
 from launch.decide import End, Word
+from launch.tee import Tee
 
 POLL_S = 0.02
 # Where children write what they mean as results: standard output is kept for the closing table.
@@ -103,6 +104,7 @@ class Generation:
 def started(
     command: Sequence[str],
     *,
+    stage: str,
     environment: Mapping[str, str],
     root: Path,
     out: Path,
@@ -112,22 +114,26 @@ def started(
 ) -> Iterator[Generation]:
     """Start `command` in `root` as a generation whose notes lie in `out`; when the block is left, no process is.
 
-    `ranks` is the number of ranks that the command starts as an agent, or 0 if it works itself. What still runs when
-    the block is left is asked to stop if an exception leaves it (an interrupt), and killed at once otherwise; ranks
-    elsewhere are always asked, by the agent, which is given time to pass it on.
+    What the processes of `stage` write is kept (tee.py). `ranks` is the number of ranks that the command starts as an
+    agent, or 0 if it works itself. What still runs when the block is left is asked to stop if an exception leaves it
+    (an interrupt), and killed at once otherwise; ranks elsewhere are always asked, by the agent, which is given time to
+    pass it on.
     """
     notes = Path(tempfile.mkdtemp(prefix=NOTES_PREFIX, dir=out))
+    tee = Tee(out, stage, target=STDERR)
     try:
         process = subprocess.Popen(
             command,
             cwd=root,
             env={**os.environ, **environment, FOLDER: str(notes), DIE_WITH_PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
-            stdout=STDERR,
+            stdout=tee.handle,
+            stderr=tee.handle,
             # A group of its own: an interrupt from the keyboard reaches the launcher alone, which passes it on.
             process_group=0,
             preexec_fn=die_with_parent,
         )
+        tee.begin()
         generation = Generation(process, notes, ranks=ranks, is_elsewhere=is_elsewhere)
         try:
             yield generation
@@ -139,6 +145,7 @@ def started(
                 ask_agent_to_stop(process, grace_s=grace_s)
             kill_marked(notes)
             process.wait()
+            tee.end(is_made=lambda: generation.work() is not None)
     finally:
         kill_marked(notes)
         shutil.rmtree(notes, ignore_errors=True)

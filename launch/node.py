@@ -56,7 +56,13 @@ def main(arguments: list[str]) -> None:
         environment = {**ENVIRONMENT, **config.cluster.environment}
         ranks = config.ranks_per_node
         with started(
-            command, environment=environment, root=ROOT, out=out, ranks=ranks, grace_s=config.stop_grace_s
+            command,
+            stage=f"train-node{place.node}",
+            environment=environment,
+            root=ROOT,
+            out=out,
+            ranks=ranks,
+            grace_s=config.stop_grace_s,
         ) as generation:
             while (end := generation.end(start_s=config.start_s, stall_s=config.stall_s)) is None:
                 time.sleep(POLL_S)

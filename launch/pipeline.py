@@ -17,11 +17,12 @@ from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.errors import DeterministicError, RetryError
 from core.journal import Journal
+from core.stages import Stage, stages_of
 from launch import strike
 from launch.check import absolute, check
 from launch.config import LaunchConfig, Starter
 from launch.local import sweep
-from launch.stages import RANKED, Stage, read_stages
+from launch.stages import RANKED
 from launch.starters import command_of, environment_of
 from launch.supervise import Job, supervise
 from launch.table import Row, closing, failed
@@ -33,14 +34,15 @@ def main(arguments: list[str]) -> None:
     With `--dry-run` check the recipe and write the command of every stage instead.
     """
     options, rest = take(arguments, flags=("--dry-run",))
-    recipe, overrides = recipe_and_overrides(rest, "python -m launch run")
+    named, overrides = recipe_and_overrides(rest, "python -m launch run")
+    recipe = absolute(named)
+    stages = stages_of(recipe, overrides)
     if options:
-        stages = read_stages()
-        _, config = check(absolute(recipe), overrides, stages=stages, root=ROOT)
+        _, config = check(recipe, overrides, stages=stages, root=ROOT)
         for stage in stages:
-            sys.stdout.write(f"{shlex.join(job_of(stage, absolute(recipe), overrides, config).command)}\n")
+            sys.stdout.write(f"{shlex.join(job_of(stage, recipe, overrides, config).command)}\n")
         return
-    conclude(walk(absolute(recipe), overrides, stages=read_stages(), root=ROOT))
+    conclude(walk(recipe, overrides, stages=stages, root=ROOT))
 
 
 def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Path) -> list[Row]:
@@ -69,7 +71,8 @@ def walk(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: Pa
 def conclude(rows: Sequence[Row]) -> None:
     """Print the closing table. Raises DeterministicError, after it, if a check did not go as it should."""
     artifacts = {row.stage: row.artifact for row in rows}
-    sys.stdout.write(closing(rows, survived=strike.read(artifacts[RANKED].folder)))
+    survived = strike.read(artifacts[RANKED].folder) if RANKED in artifacts else None
+    sys.stdout.write(closing(rows, survived=survived))
     sys.stdout.flush()
     bad = failed(artifacts["verify"].facts["verdicts"])
     if bad:

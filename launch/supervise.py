@@ -72,6 +72,7 @@ def run_generation(job: Job, *, root: Path, out: Path, config: LaunchConfig, jou
     """Start a stage's processes once; returns how they ended, the last step made, and whether anything was made."""
     with started(
         job.command,
+        stage=job.stage,
         environment=job.environment,
         root=root,
         out=out,

@@ -28,8 +28,11 @@ def closing(rows: Sequence[Row], *, survived: Survived | None) -> str:
     results = [
         ("bundle", str(bundle.folder / bundle.facts["bundle"])),
         ("root", bundle.facts["root"]),
-        ("trajectory head", bundle.facts["trajectory_head"]),
-        ("full head", bundle.facts["full_head"]),
+        *(
+            (name.replace("_", " "), bundle.facts[name])
+            for name in ("trajectory_head", "full_head")
+            if bundle.facts[name]
+        ),
         *([("survived", str(survived))] if survived else []),
     ]
     checks = [(verdict["check"], verdict["verdict"], verdict["detail"]) for verdict in verdicts]

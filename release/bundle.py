@@ -17,24 +17,30 @@ from typing import Any
 from core.artifact import RECORD, WITNESS, Artifact, build, current, plan
 from core.cli import recipe_and_overrides
 from core.codetree import MAY_IMPORT, ROOT, code_hash
-from core.config import STAGES, RunConfig, identity, load, resolve
+from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.journal import read_journal
 from core.ledger import full_head, read_lines, trajectory_head
+from core.stages import stages_of, weights_stage
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
 from release.config import ReleaseConfig, check_name
-from release.contents import open_bundle
+from release.console import cleaned, console_logs
+from release.contents import MAKERS, MERGE, TRAIN, open_bundle
 from release.cost import COST, told
 from release.documents import manifest_page
 from release.environment import hardware, installed_packages
 from release.gitpack import tree_id
 from release.layout import CODE_LICENSE, CONTENTS, FORMAT, describe, shipped
 from release.lineage import (
+    LEDGER,
     copy_parent,
     copy_start,
+    copy_weights,
     inherited_sources,
     kept_licenses,
+    merge_folders,
+    merged_weights,
     read_lineage,
     start_folder,
     write_lineage,
@@ -44,7 +50,6 @@ from release.openness.facts import WORDS_PATH
 from release.openness.render import render, scripts
 from release.openness.words import read_words
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
-from release.stage import read_stages
 from release.witness import JOURNALS, journals_outside, read_account
 
 STAGE = "bundle"
@@ -68,6 +73,7 @@ class Release:
     kept: Mapping[str, str] = field(default_factory=dict)
     account: Record = field(default_factory=dict)
     outside: Mapping[str, Path] = field(default_factory=dict)
+    console: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def all_sources(self) -> dict[str, str]:
@@ -82,8 +88,9 @@ class Release:
 
     @property
     def trained(self) -> Record:
-        """What the training wrote of its configuration: sections model and train, and the profile's fingerprint."""
-        record: Record = json.loads((self.inputs["train"].folder / "config.json").read_bytes())
+        """What the first stage that made weights wrote: sections model and train, and the profile's fingerprint."""
+        first = next(stage for stage in MAKERS if stage in self.inputs)
+        record: Record = json.loads((self.inputs[first].folder / "config.json").read_bytes())
         return record
 
     @property
@@ -102,7 +109,7 @@ def main(arguments: list[str]) -> None:
     run = load(recipe, "run", RunConfig, overrides)
     check_name(run.name)
     config = load(recipe, "release", ReleaseConfig, overrides)
-    code, stages = read_checkout(ROOT), read_stages(STAGES)
+    code, stages = read_checkout(ROOT), {stage.name: stage.plain() for stage in stages_of(recipe, overrides)}
     inputs = {stage: current(run.inputs_folder, stage) for stage in stages[STAGE]["inputs"]}
     _check_code(inputs, stages)
     # The name and the whole code tree are in the bundle, so they decide its key; a stage's own code hash does not
@@ -118,8 +125,13 @@ def main(arguments: list[str]) -> None:
         stages=stages,
         inputs=inputs,
         words=words,
-        account=read_account(recipe, overrides),
+        account=read_account(recipe, overrides) if TRAIN in inputs else {},
         outside=journals_outside(run.out_folder),
+        console={
+            name: cleaned(path, out=run.out_folder)
+            for name, path in console_logs(run.out_folder).items()
+            if path.stem.partition("-")[0] in inputs
+        },
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))
     sys.stdout.write(f"{artifact.folder}\n")
@@ -168,15 +180,21 @@ def _write_artifacts(folder: Path, release: Release) -> None:
 
 def _write_parents(folder: Path, release: Release) -> Record:
     """Write what the bundle holds of the runs that this one comes from; returns what lineage.json says."""
-    config, start = release.config, release.resolved["train"].get("start") or {}
+    config, start = release.config, (release.resolved.get("train") or {}).get("start") or {}
     for parent in config.parents:
         copy_parent(parent.bundle, folder, root=parent.root)
-    first = read_lines(folder / "logs" / "ledger.jsonl")[0]
+    first = read_lines(folder / LEDGER)[0] if TRAIN in release.inputs else {}
+    merged = merged_weights(release.inputs[MERGE].record["config"]) if MERGE in release.inputs else []
     if "parent" in first and config.is_start_shipped:
         target = start_folder(folder, first["parent"]["step"])
         copy_start(Path(start["checkpoint"]), target, state_root=first["parent"]["state_root"])
+    if config.is_start_shipped:
+        for weights, source in zip(merged, merge_folders(release.resolved.get("merge")), strict=True):
+            copy_weights(source, folder, sha256=weights["weights_sha256"])
     lineage = read_lineage(
         folder,
+        stages=list(release.inputs),
+        merged=merged,
         roots=[parent.root for parent in config.parents],
         first=first,
         base_sha256=str((release.resolved["pack"].get("base") or {}).get("sha256", "")),
@@ -207,7 +225,7 @@ def _write_config(folder: Path, release: Release) -> None:
         release.resolved,
         name=release.name,
         configs={stage: artifact.record["config"] for stage, artifact in release.inputs.items()},
-        trained={section: identities[section] for section in TRAIN_SECTIONS},
+        trained={section: identities[section] for section in TRAIN_SECTIONS if section in identities},
         release=identity(release.config),
     )
     _write(folder / "config" / "recipe.yaml", to_yaml(recipe))
@@ -216,7 +234,7 @@ def _write_config(folder: Path, release: Release) -> None:
 
 
 def _record(folder: Path, release: Release) -> Record:
-    lines = read_lines(folder / "logs" / "ledger.jsonl")
+    lines = read_lines(folder / LEDGER) if TRAIN in release.inputs else []
     profile = release.trained["profile"]
     return {
         "format": FORMAT,
@@ -224,11 +242,11 @@ def _record(folder: Path, release: Release) -> Record:
         **identity(release.config),
         "contents": {name: meaning for name, (_, _, meaning) in CONTENTS.items()},
         "commands": {"verify": "sh verify.sh", "reproduce": "sh reproduce.sh"},
-        "steps": len(lines) - 1,
-        "trajectory_head": trajectory_head(lines[1:]),
-        "full_head": full_head(lines),
+        "steps": len(lines[1:]),
+        "trajectory_head": trajectory_head(lines[1:]) if lines else "",
+        "full_head": full_head(lines) if lines else "",
         "data_root": hash_file(folder / "data" / "pack" / "order.json"),
-        "weights_sha256": release.inputs["train"].facts["weights_sha256"],
+        "weights_sha256": release.inputs[weights_stage(release.inputs)].facts["weights_sha256"],
         "profile_name": profile["asked"]["name"],
         "profile_sha256": hash_value(profile),
         "code_tree": tree_id(release.code),
@@ -270,6 +288,8 @@ def _write_witness(folder: Path, release: Release, root: str) -> None:
             _write(folder / stage / path.name, _without_hosts(path, hosts))
     for name, path in release.outside.items():
         _write(folder / name, _without_hosts(path, hosts))
+    for name, content in release.console.items():
+        _write(folder / name, content)
     packages = b"".join(canonical_json(package) + b"\n" for package in installed_packages())
     _write(folder / "packages.jsonl", packages)
     _write(folder / "hardware.json", canonical_json(hardware()))

@@ -1,5 +1,8 @@
 """Verb check: reads the sections of a recipe that release/ needs, so that a mistake is found before any work."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from core.cli import recipe_and_overrides
 from core.config import RunConfig, load, resolve
 from core.errors import ConfigError
@@ -23,6 +26,17 @@ def main(arguments: list[str]) -> None:
                 f"{section}.{field} takes something over from another run, and release.parents names no bundle; add "
                 "{bundle: FOLDER, root: HEX} of that run's, or for imported weights release.start_license"
             )
+    _check_merged(whole.get("merge"), config)
     words = config.words_path
     if words:
         read_words(words)
+
+
+def _check_merged(section: Mapping[str, Any] | None, config: ReleaseConfig) -> None:
+    """Raise ConfigError for weights of others that are merged and whose licence nobody would state."""
+    for source in [*(section.get("base") or []), *section["models"]] if section else []:
+        if source.get("weights_sha256") and not source.get("license") and not config.parents:
+            raise ConfigError(
+                f"merge takes weights {source['weights_sha256']!r} of others, and release.parents names no bundle; add "
+                "{bundle: FOLDER, root: HEX} of theirs, or their license in section merge"
+            )

@@ -11,21 +11,25 @@ from core.codetree import ROOT
 from core.config import identity_names
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
-from core.ledger import Line, full_head, trajectory_head
+from core.ledger import Line, full_head, takes_weights, trajectory_head
 from core.progress import Progress
+from core.stages import read_stages, sections_of
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.config import ReleaseConfig
-from release.contents import Bundle
+from release.contents import MERGE, QUANTIZE, TRAIN, Bundle, read_whole
+from release.derived import redone
 from release.evaluations import check_evaluations
 from release.layout import FORMAT, shipped
-from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, read_lineage
+from release.lineage import CHECKPOINT, LINEAGE, inherited_sources, merged_weights, read_lineage
 from release.manifest import first_flaw, read_manifest
 from release.recipe import TRAIN_SECTIONS, neutral_recipe
 from release.stage import ask, first_value, run_verb
 from release.verdict import ByReferenceError, InconclusiveError
 from release.weights import contents, state_root
 
-TENSORS = ("model.safetensors", "optimizer.safetensors")
+WEIGHTS = "model.safetensors"
+TENSORS = (WEIGHTS, "optimizer.safetensors")
+REFERENCE = "logs/reference.bin"
 PUBLISHED = "weights/final/model.safetensors"
 
 
@@ -54,6 +58,8 @@ def code(bundle: Bundle) -> str:
     clone(folder, unpacked)
     expect("the format in bundle.json", bundle.record["format"], FORMAT)
     expect("the code tree in bundle.json", bundle.record["code_tree"], tree["tree"])
+    graph = read_stages(unpacked / "conf" / "stages.yaml", sections=sections_of(str(bundle.recipe_path)))
+    expect("config/stages.yaml", read_whole(bundle), {stage.name: stage.plain() for stage in graph})
     for stage, artifact in bundle.artifacts.items():
         expect(f"the code of stage {stage}", artifact["code"], stage_code_hash(tree, bundle.stages[stage]["folder"]))
     bundle.code = ROOT if is_checkout_of(ROOT, tree) else unpacked
@@ -84,6 +90,10 @@ def ledger(bundle: Bundle) -> str:
     first, trained = lines[0], bundle.trained
     config = hash_value({"model": trained["model"], "train": trained["train"]})
     expect("the configuration in the first line", first["config"], config)
+    expect("the objective in the first line", first.get("objective"), trained["train"].get("objective"))
+    reference = bundle.folder / REFERENCE
+    found = hash_file(reference) if reference.is_file() else None
+    expect("the reference of preferences in the first line", first.get("reference"), found)
     expect("the data root in the first line", first["data"], hash_file(bundle.pack / "order.json"))
     expect("the code in the first line", first["code"], bundle.artifacts["train"]["code"])
     profile = bundle.read_json("env/profile.json")
@@ -164,20 +174,26 @@ def checkpoints(bundle: Bundle) -> str:
 
 
 def weights(bundle: Bundle) -> str:
-    """The published weights are those of the last checkpoint: the same tensors, whatever their names."""
-    last = bundle.checkpoints[max(bundle.checkpoints)] / "model.safetensors"
-    facts = bundle.artifacts["train"]["facts"]
-    expect("the last weights in artifact train", facts["weights_sha256"], hash_file(last))
+    """The published weights are those of the last checkpoint, or of the model that was merged or quantized: the same
+    tensors, whatever their names."""
+    facts = bundle.artifacts[bundle.maker]["facts"]
     expect("the last weights in bundle.json", bundle.record["weights_sha256"], facts["weights_sha256"])
-    expect("the last state root in artifact train", facts["state_root"], bundle.ledger[-1]["state"])
+    if bundle.is_trained:
+        last = bundle.checkpoints[max(bundle.checkpoints)] / WEIGHTS
+        trained = bundle.artifacts["train"]["facts"]
+        expect("the last weights in artifact train", trained["weights_sha256"], hash_file(last))
+        expect("the last state root in artifact train", trained["state_root"], bundle.ledger[-1]["state"])
+    if bundle.maker != TRAIN:
+        last = redone(bundle, bundle.maker)
+    what = {TRAIN: "the last checkpoint", MERGE: "the merged model", QUANTIZE: "the quantized model"}[bundle.maker]
     model = bundle.trained["model"]
     # Stage export divides the head of a model that is wider than the one whose rates it takes over.
     divisors = {"head.weight": model["dim"] / model["base_dim"]} if model.get("base_dim") else {}
     ours, published = contents(last, divisors=divisors), contents(bundle.folder / PUBLISHED)
     strange = sum((published - ours).values())
     if strange or not published:
-        raise DataError(f"{strange} of {sum(published.values())} tensors of {PUBLISHED} are not in the last checkpoint")
-    return f"all {sum(published.values())} published tensors are those of the last checkpoint"
+        raise DataError(f"{strange} of {sum(published.values())} tensors of {PUBLISHED} are not in {what}")
+    return f"all {sum(published.values())} published tensors are those of {what}"
 
 
 def lineage(bundle: Bundle) -> str:
@@ -185,9 +201,11 @@ def lineage(bundle: Bundle) -> str:
 
     Raises InconclusiveError if the parent's checkpoint is neither in the bundle nor given.
     """
-    said, first = bundle.read_json(LINEAGE), bundle.ledger[0]
+    said, first = bundle.read_json(LINEAGE), bundle.ledger[0] if bundle.is_trained else {}
     follows = read_lineage(
         bundle.folder,
+        stages=list(bundle.stages),
+        merged=merged_weights(bundle.artifacts[MERGE]["config"]) if MERGE in bundle.stages else [],
         roots=[parent["root"] for parent in bundle.record["parents"]],
         first=first,
         base_sha256=str(bundle.artifacts["pack"]["config"].get("base", {}).get("sha256", "")),
@@ -199,8 +217,9 @@ def lineage(bundle: Bundle) -> str:
         raise DataError(f"{LINEAGE} is not what the parents' files and the ledger say: {difference}")
     names = ", ".join(parent["root"][:12] for parent in said["parents"]) or "none"
     told = f"parents: {names}; {len(inherited_sources(said))} sources of theirs with licences"
+    told = f"{' and '.join(said['kinds'])}; {told}"
     if not first.get("parent"):
-        return f"begins with initial weights; {told}"
+        return f"begins with initial weights; {told}" if bundle.is_trained else told
     return f"{_check_start(bundle, first['parent'])}; {told}"
 
 
@@ -213,7 +232,11 @@ def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
             "the parent's with --parent FOLDER"
         )
     expect("the state root of the parent's tensors", state_root(bundle.start / file for file in TENSORS), root)
-    return f"goes on from step {parent['step']}, whose tensors have the state root that the parent's ledger names"
+    how = "takes the weights of" if takes_weights(bundle.ledger[0]) else "goes on from"
+    weights = parent.get("weights_sha256")
+    if weights:
+        expect("the SHA-256 of the parent's weights", hash_file(bundle.start / WEIGHTS), weights)
+    return f"{how} step {parent['step']}, whose tensors have the state root that the parent's ledger names"
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:
@@ -230,7 +253,7 @@ def _check_recipe(bundle: Bundle) -> None:
         stated,
         name=bundle.record["name"],
         configs={stage: artifact["config"] for stage, artifact in bundle.artifacts.items()},
-        trained={section: identities[section] for section in TRAIN_SECTIONS},
+        trained={section: identities[section] for section in TRAIN_SECTIONS if section in identities},
         release={name: bundle.record[name] for name in identity_names(ReleaseConfig) if name in bundle.record},
     )
     difference = first_value(stated, made_with)

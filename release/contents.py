@@ -22,6 +22,8 @@ Record = dict[str, Any]
 
 # More than any honest part has; a verifier's memory should not be its maker's to fill.
 MAX_JSON_BYTES = 1 << 30
+# The stages that make weights, in order.
+TRAIN, MERGE, QUANTIZE = MAKERS = ("train", "merge", "quantize")
 # Aliases of aliases grow exponentially when they are resolved.
 MAX_ALIASES = 20
 
@@ -84,10 +86,7 @@ class Bundle:
     @cached_property
     def stages(self) -> dict[str, Record]:
         """The stages whose artifacts are inside, in order."""
-        try:
-            stages = read_stages(self.folder / "config" / "stages.yaml")
-        except ConfigError as error:
-            raise DataError(str(error)) from error
+        stages = read_whole(self)
         return {name: stages[name] for name in stages["bundle"]["inputs"]}
 
     @cached_property
@@ -109,9 +108,24 @@ class Bundle:
         return read_lines(path)
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the run has a training of its own; one that merges what others trained has none."""
+        return TRAIN in self.stages
+
+    @property
+    def maker(self) -> str:
+        """The stage that made the published weights: the last of those that make some."""
+        return next(stage for stage in reversed(MAKERS) if stage in self.stages)
+
+    @property
+    def steps(self) -> list[Line]:
+        """The ledger's lines of steps; none if nothing was trained."""
+        return self.ledger[1:] if self.is_trained else []
+
+    @property
     def first_step(self) -> int:
         """The step behind which the ledger begins: 0, or the parent's."""
-        return parent_step(self.ledger[0])
+        return parent_step(self.ledger[0]) if self.is_trained else 0
 
     def line(self, step: int) -> Line:
         """A step's line of the ledger."""
@@ -119,8 +133,14 @@ class Bundle:
 
     @cached_property
     def trained(self) -> Record:
-        """What the training wrote of its configuration: model, train, and the profile's fingerprint."""
-        return self.read_json("config/train.json")
+        """What the first stage that made weights wrote of its configuration: model, the profile's fingerprint, and
+        train if it trained."""
+        return self.read_json(self.trained_path)
+
+    @property
+    def trained_path(self) -> str:
+        """Where `trained` stands."""
+        return f"config/{next(stage for stage in MAKERS if stage in self.stages)}.json"
 
     @property
     def pack(self) -> Path:
@@ -133,16 +153,35 @@ class Bundle:
         return self.folder / "config" / "recipe.yaml"
 
     @property
+    def has_start(self) -> bool:
+        """Whether the run begins with what another made: with all of its state, or with its weights."""
+        return self.is_trained and "parent" in self.ledger[0]
+
+    @property
+    def start_step(self) -> int:
+        """The step of that state in the other run."""
+        return int(self.ledger[0]["parent"]["step"])
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Positions of a step; of a pair those of both its answers."""
+        train = self.trained.get("train")
+        if not train:
+            return 0
+        rows = 2 if train.get("objective") == "preference" else 1
+        return int(train["micro_batches"] * train["micro_batch"] * rows * self.recipe["pack"]["seq_len"])
+
+    @property
     def start(self) -> Path:
         """The checkpoint that the run goes on from: the given one, else the one inside, which may be missing."""
         if self.parent == Path():
-            return start_folder(self.folder, self.first_step)
-        inner = self.parent / "checkpoints" / f"step-{self.first_step:06d}"
+            return start_folder(self.folder, self.start_step)
+        inner = self.parent / "checkpoints" / f"step-{self.start_step:06d}"
         return inner if inner.is_dir() else self.parent
 
     def runnable_recipe(self) -> Path:
         """A recipe for verbs that train: the resolved one, with the place of the parent's checkpoint."""
-        if not self.first_step:
+        if not self.has_start:
             return self.recipe_path
         train = self.recipe["train"]
         placed = {**train, "start": {**train["start"], "checkpoint": str(self.start)}}
@@ -206,3 +245,11 @@ def open_bundle(folder: Path) -> Bundle:
     if not any((folder / name).is_file() for name in (NAME, "logs/ledger.jsonl", "code/tree.json")):
         raise ConfigError(f"{folder} is no bundle; give the folder that holds {NAME}")
     return Bundle(folder=folder.resolve())
+
+
+def read_whole(bundle: Bundle) -> dict[str, Record]:
+    """All of config/stages.yaml: the stages that ran, and those of the bundle itself. Raises DataError."""
+    try:
+        return read_stages(bundle.folder / "config" / "stages.yaml")
+    except ConfigError as error:
+        raise DataError(str(error)) from error

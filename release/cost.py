@@ -31,9 +31,9 @@ Event = Mapping[str, Any]
 
 def stated(bundle: Bundle, words: Words) -> Record:
     """cost.json: what follows from the rest of the bundle, and what the author declares."""
-    model, train = bundle.trained["model"], bundle.trained["train"]
+    model = bundle.trained["model"]
     seq_len = int(bundle.recipe["pack"]["seq_len"])
-    tokens = (len(bundle.ledger) - 1) * train["micro_batches"] * train["micro_batch"] * seq_len
+    tokens = len(bundle.steps) * bundle.tokens_per_step
     per_token = flops_per_token(model, seq_len=seq_len)
     rows = [
         _row("tokens", tokens, "tokens", COMPUTED, "steps x micro_batches x micro_batch x window"),

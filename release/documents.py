@@ -55,16 +55,13 @@ def readme(
     return f"""\
 # {record["name"]}
 
-A released training run: sources, data order, every step's numbers, checkpoints, final weights, scores, code and
-environment, closed under hashes. {record["steps"]} steps; the numerics profile is `{record["profile_name"]}`.
+{_said(record)}the numerics profile is `{record["profile_name"]}`.
 
 {_table(("stage", "came in", "went out"), rows)}
 | head | SHA-256 |
 |---|---|
-| trajectory head (the numbers alone) | `{record["trajectory_head"]}` |
-| full head (binds code, configuration, data and profile) | `{record["full_head"]}` |
-| data root | `{record["data_root"]}` |
-| weights of the last checkpoint | `{record["weights_sha256"]}` |
+{_heads(record)}| data root | `{record["data_root"]}` |
+| weights of the {_last(facts)} | `{record["weights_sha256"]}` |
 
 The bundle's root is the SHA-256 of `MANIFEST.jsonl`: `sha256sum MANIFEST.jsonl`. It covers every file but those in
 `witness/`, which holds what the clock and the machine decided and has a manifest of its own.
@@ -93,14 +90,43 @@ packages in `env/requirements.lock` are honest.
 """
 
 
+def _said(record: Mapping[str, Any]) -> str:
+    if not record["steps"]:
+        return (
+            "A released model that was merged of others: what was merged and how, the text that it is scored on with "
+            "its\nsources, final weights, scores, code and environment, closed under hashes. Nothing was trained; "
+        )
+    return (
+        "A released training run: sources, data order, every step's numbers, checkpoints, final weights, scores, code "
+        f"and\nenvironment, closed under hashes. {record['steps']} steps; "
+    )
+
+
+def _heads(record: Mapping[str, Any]) -> str:
+    if not record["steps"]:
+        return ""
+    return (
+        f"| trajectory head (the numbers alone) | `{record['trajectory_head']}` |\n"
+        f"| full head (binds code, configuration, data and profile) | `{record['full_head']}` |\n"
+    )
+
+
+def _last(facts: Mapping[str, Any]) -> str:
+    """What the published weights are: those of the last stage that made some."""
+    return "quantized model" if "quantize" in facts else "merged model" if "merge" in facts else "last checkpoint"
+
+
 def _origins(lineage: Mapping[str, Any]) -> str:
     """The section on the runs that a run comes from; nothing if it comes from none."""
     start, parents = lineage["start"], list(ancestors(lineage))
-    if not start and not parents:
+    if not start and not parents and not lineage["merged"]:
         return ""
-    said = "It begins with initial weights."
+    said = (
+        "It begins with initial weights." if lineage["kinds"][0] != "merge" else "It was merged of weights of others."
+    )
     if start:
-        said = f"Its weights go on from step {start['step']} of another run, state root `{start['state_root']}`"
+        taken = "were taken from" if "takes" in start else "go on from"
+        said = f"Its weights {taken} step {start['step']} of another run, state root `{start['state_root']}`"
         said += f" (licence {start['license']})."
     rows = [
         (

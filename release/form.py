@@ -17,8 +17,9 @@ COPIES = {
     f"LICENSES/{CODE_LICENSE}.txt": "LICENSE",
     "env/requirements.lock": "requirements.lock",
 }
-# What only some bundles have: those of runs that go on from another.
+# What only some bundles have: those of runs that come from another, and those of runs that train.
 OPTIONAL = ("parents",)
+OF_TRAINING = ("checkpoints",)
 # Files that no stage made.
 MADE = (
     *("bundle.json", "code/repo.bundle", "code/tree.json", "config/recipe.yaml", "config/stages.yaml"),
@@ -33,7 +34,8 @@ def form(bundle: Bundle) -> str:
     """
     entries = read_manifest(bundle.folder)
     tops = {entry.path.partition("/")[0] for entry in entries}
-    missing = next((name for name in CONTENTS if name not in tops and name not in OPTIONAL), "")
+    optional = OPTIONAL if bundle.is_trained else (*OPTIONAL, *OF_TRAINING)
+    missing = next((name for name in CONTENTS if name not in tops and name not in optional), "")
     if missing:
         raise DataError(f"{missing} is missing: {CONTENTS[missing][2]}")
     strange = next((entry.path for entry in entries if entry.path.partition("/")[0] not in CONTENTS), "")

@@ -3,10 +3,12 @@
     parents/<12 digits of the root>/   of a parent's bundle: MANIFEST.jsonl, whose SHA-256 is the parent's root, and of
                                        the files that it lists those of KEPT
     parents/start/step-N/              the checkpoint from which the run goes on (train.start), if it is shipped
+    parents/weights/<12 digits>/       weights that were merged and are not of the run's own training, if shipped
 
 What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
 A parent is there because the child goes on from its state (`continued`) or takes over its mixture and its shards
-(`data`). Its own lineage.json stands in it, so sources and licences are handed down over any number of generations.
+(`data`), or because weights that its manifest lists were merged (`merge`). Its own lineage.json stands in it, so
+sources and licences are handed down over any number of generations.
 """
 
 import json
@@ -24,12 +26,13 @@ from release.weights import state_root as root_of
 FORMAT = "wholegrain-lineage-1"
 LINEAGE = "lineage.json"
 PARENTS = "parents"
-START = f"{PARENTS}/start"
+START, TAKEN = f"{PARENTS}/start", f"{PARENTS}/weights"
 DIGITS = 12
 LEDGER, SOURCES, ORDER = "logs/ledger.jsonl", "data/sources.json", "data/pack/order.json"
 # Files and folders of a parent's bundle that its child holds too.
 KEPT = ("bundle.json", LINEAGE, LEDGER, SOURCES, "data/evidence/", "LICENSE", "LICENSES/")
-CHECKPOINT = ("manifest.json", "state.json", "model.safetensors", "optimizer.safetensors")
+WEIGHTS = "model.safetensors"
+CHECKPOINT = ("manifest.json", "state.json", WEIGHTS, "optimizer.safetensors")
 
 Record = dict[str, Any]
 
@@ -42,6 +45,41 @@ def start_folder(folder: Path, step: int) -> Path:
 def parent_folder(folder: Path, root: str) -> Path:
     """Where a bundle holds the parent with this root."""
     return folder / PARENTS / root[:DIGITS]
+
+
+def weights_folder(folder: Path, sha256: str) -> Path:
+    """Where a bundle holds weights of others that were merged."""
+    return folder / TAKEN / sha256[:DIGITS]
+
+
+def merged_weights(config: Mapping[str, Any]) -> list[Record]:
+    """The weights of others that a merge took, by the configuration in its artifact; the run's own are not among them.
+
+    Each with the licence that is stated for it, empty if a parent's bundle is to say.
+    """
+    taken = [source for source in [*config["base"], *config["models"]] if source["weights_sha256"]]
+    return [{"weights_sha256": source["weights_sha256"], "license": source["license"]} for source in taken]
+
+
+def merge_folders(section: Mapping[str, Any] | None) -> list[Path]:
+    """Where a recipe's section `merge` says that these weights lie, in the same order."""
+    sources = [*(section.get("base") or []), *section["models"]] if section else []
+    return [Path(source.get("folder", "")) for source in sources if source.get("weights_sha256")]
+
+
+def find_weights(folder: Path, sha256: str) -> Path | None:
+    """The file of weights with this SHA-256, anywhere below a folder."""
+    return next((path for path in sorted(folder.rglob(WEIGHTS)) if hash_file(path) == sha256), None)
+
+
+def copy_weights(source: Path, folder: Path, *, sha256: str) -> None:
+    """Copy weights that were merged into the bundle. Raises DataError if they are no longer there."""
+    found = find_weights(source, sha256)
+    if found is None:
+        raise DataError(f"{source} no longer holds a {WEIGHTS} with SHA-256 {sha256}, which was merged; bring it back")
+    target = weights_folder(folder, sha256)
+    target.mkdir(parents=True)
+    shutil.copyfile(found, target / WEIGHTS)
 
 
 def check_parent(bundle: Path, root: str) -> None:
@@ -101,15 +139,32 @@ def check_kept(folder: Path, *, root: str) -> list[Entry]:
 
 
 def read_lineage(
-    folder: Path, *, roots: Sequence[str], first: Line, base_sha256: str, start_license: str, is_start_shipped: bool
+    folder: Path,
+    *,
+    roots: Sequence[str],
+    first: Mapping[str, Any],
+    base_sha256: str,
+    start_license: str,
+    is_start_shipped: bool,
+    stages: Sequence[str] = ("train",),
+    merged: Sequence[Mapping[str, Any]] = (),
 ) -> Record:
     """What a bundle's lineage.json says, derived from what it holds of its parents.
 
-    `first` is the first line of the child's ledger, `base_sha256` the data root that its pack takes over, or empty.
+    `first` is the first line of the child's ledger, `base_sha256` the data root that its pack takes over, or empty;
+    `stages` are those whose artifacts are inside, `merged` what merged_weights gives.
     Raises DataError for a parent that is damaged or of which nothing comes, and where one is missing.
     """
     start = first.get("parent")
-    parents = [_parent(parent_folder(folder, root), root, start=start, base_sha256=base_sha256) for root in roots]
+    if start and "state_root" not in start:
+        raise DataError(
+            f"the run took weights by their SHA-256 {start['weights_sha256']}, of which no ledger tells; name the "
+            "checkpoint that they are of, by train.start.state_root"
+        )
+    taken = [one["weights_sha256"] for one in merged]
+    parents = [
+        _parent(parent_folder(folder, root), root, start=start, base_sha256=base_sha256, taken=taken) for root in roots
+    ]
     made: Record | None = None
     if start:
         owners = [parent for parent in parents if "continued" in parent["relations"]]
@@ -126,7 +181,30 @@ def read_lineage(
             f"pack.base takes over the data order {base_sha256}, and release.parents names no bundle that holds it; "
             "add {bundle: FOLDER, root: HEX}"
         )
-    return {"format": FORMAT, "start": made, "parents": parents}
+    weights = [_weights(one, parents, is_shipped=is_start_shipped) for one in merged]
+    kinds = kinds_of(stages, first)
+    return {"format": FORMAT, "kinds": kinds, "start": made, "merged": weights, "parents": parents}
+
+
+def kinds_of(stages: Sequence[str], first: Mapping[str, Any]) -> list[str]:
+    """How the published weights came about, in order: a training's kind, `merge` and `quantized`."""
+    trained = first.get("objective") or ("continued" if first.get("parent") else "pretrain")
+    kinds = {"train": trained, "merge": "merge", "quantize": "quantized"}
+    return [kind for stage, kind in kinds.items() if stage in stages]
+
+
+def _weights(taken: Mapping[str, Any], parents: Sequence[Mapping[str, Any]], *, is_shipped: bool) -> Record:
+    """What lineage.json says of weights that were merged: by whose licence, and of which parent's bundle."""
+    sha256 = taken["weights_sha256"]
+    owner = next((parent for parent in parents if sha256 in parent["merged"]), None)
+    license_ = owner["license"] if owner else taken["license"]
+    if not license_:
+        raise DataError(
+            f"merged were weights with SHA-256 {sha256}, and release.parents names no bundle that holds them; add "
+            "{bundle: FOLDER, root: HEX}, or their license in section merge"
+        )
+    root = owner["root"] if owner else ""
+    return {"weights_sha256": sha256, "license": license_, "root": root, "is_shipped": is_shipped}
 
 
 def write_lineage(folder: Path, lineage: Record) -> None:
@@ -159,6 +237,10 @@ def kept_licenses(folder: Path, lineage: Mapping[str, Any]) -> dict[str, str]:
     if lineage["start"] and lineage["start"]["is_shipped"]:
         start = start_folder(folder, lineage["start"]["step"]).relative_to(folder)
         found |= {(start / name).as_posix(): lineage["start"]["license"] for name in CHECKPOINT}
+    for taken in lineage["merged"]:
+        if taken["is_shipped"]:
+            place = weights_folder(folder, taken["weights_sha256"]).relative_to(folder)
+            found[(place / WEIGHTS).as_posix()] = taken["license"]
     return found
 
 
@@ -167,7 +249,9 @@ def _kept(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.path in KEPT or entry.path.startswith(folders)]
 
 
-def _parent(folder: Path, root: str, *, start: Mapping[str, Any] | None, base_sha256: str) -> Record:
+def _parent(
+    folder: Path, root: str, *, start: Mapping[str, Any] | None, base_sha256: str, taken: Sequence[str]
+) -> Record:
     files = {entry.path: entry.sha256 for entry in check_kept(folder, root=root)}
     record = json.loads((folder / "bundle.json").read_bytes())
     index = json.loads((folder / SOURCES).read_bytes())
@@ -177,15 +261,19 @@ def _parent(folder: Path, root: str, *, start: Mapping[str, Any] | None, base_sh
         relations.append("continued")
     if base_sha256 and files.get(ORDER) == base_sha256:
         relations.append("data")
+    merged = sorted({files[path] for path in files if path.endswith(f"/{WEIGHTS}")} & set(taken))
+    if merged:
+        relations.append("merge")
     if not relations:
         raise DataError(
-            f"nothing of this run comes from the bundle with root {root}: neither its ledger nor its data order; take "
-            "it out of release.parents"
+            f"nothing of this run comes from the bundle with root {root}: neither its ledger, its data order nor its "
+            "weights; take it out of release.parents"
         )
     return {
         "root": root,
         "name": record["name"],
         "relations": relations,
+        "merged": merged,
         "full_head": record["full_head"],
         "trajectory_head": record["trajectory_head"],
         "license": record["license"],

@@ -25,8 +25,8 @@ MIRRORS = "mirrors.json"
 # Another, of a thin bundle; and the parts that may be absent from one.
 THIN, THIN_FORMAT = "thin.json", "wholegrain-thin-1"
 MAX_THIN_BYTES = 1 << 28
-BIG_FOLDERS = ("checkpoints/", "data/pack/", "parents/start/", "weights/")
-BIG_SUFFIXES = (".bin", ".gguf", ".idx", ".keys", ".safetensors")
+BIG_FOLDERS = ("checkpoints/", "data/pack/", "parents/start/", "parents/weights/", "weights/")
+BIG_SUFFIXES = (".bin", ".gguf", ".idx", ".keys", ".mask", ".safetensors", ".windows")
 
 # From a file's path in the folder: its role and its licence.
 Describe = Callable[[str], tuple[str, str]]

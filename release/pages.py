@@ -67,11 +67,12 @@ def folders() -> list[str]:
 
 def stages() -> list[str]:
     """A table of the stages: the artifact, how to make it alone, and from what."""
-    described = OmegaConf.to_container(OmegaConf.load(STAGES))
+    described, smoke = OmegaConf.to_container(OmegaConf.load(STAGES)), resolve("smoke")
     rows = ["| artifact | made from | made again by |", "|---|---|---|"]
     for name, facts in cast(dict[str, Any], described).items():
         inputs = ", ".join(facts["inputs"]) or "the sources"
-        rows.append(f"| `{name}-KEY/` | {inputs} | `python -m {facts['folder']} {facts['verb']} smoke` |")
+        recipe = "smoke" if facts.get("section") in (None, *smoke) else f"RECIPE` with section `{facts['section']}"
+        rows.append(f"| `{name}-KEY/` | {inputs} | `python -m {facts['folder']} {facts['verb']} {recipe}` |")
     return rows
 
 

@@ -12,7 +12,7 @@ import yaml
 
 # Sections of the recipe: the stage whose identity configuration covers each.
 SECTION_STAGE = {"sources": "fetch", "data": "clean", "clean": "clean", "tokenizer": "tokenizer", "pack": "pack"}
-SECTION_STAGE |= {"evaluate": "evaluate", "export": "export"}
+SECTION_STAGE |= {"merge": "merge", "quantize": "quantize", "evaluate": "evaluate", "export": "export"}
 TRAIN_SECTIONS = ("model", "profile", "train")
 
 # Where a reproduction looks for sources that are files: below this folder, one folder a source.
@@ -31,10 +31,11 @@ def neutral_recipe(
 ) -> dict[str, Any]:
     """The bundle's recipe from the resolved one.
 
-    `configs` are the artifacts' identity configurations by stage, `trained` those of the sections in TRAIN_SECTIONS,
-    `release` that of section release.
+    `configs` are the artifacts' identity configurations by stage, `trained` those of the sections in TRAIN_SECTIONS
+    that the run has, `release` that of section release.
     """
-    identities = {section: configs[stage] for section, stage in SECTION_STAGE.items()} | dict(trained)
+    identities = {section: configs[stage] for section, stage in SECTION_STAGE.items() if stage in configs}
+    identities |= dict(trained)
     identities["release"] = release
     recipe = {
         section: _common(resolved.get(section) or {}, identity.get(section) or identity)

@@ -28,7 +28,7 @@ from release.checks import PUBLISHED
 from release.code import clone
 from release.contents import Bundle, Record, open_bundle
 from release.diff import checkpoint_difference, origin_difference, say
-from release.lineage import CHECKPOINT, parent_folder
+from release.lineage import CHECKPOINT, WEIGHTS, find_weights, parent_folder, weights_folder
 from release.manifest import read_manifest
 from release.openness.facts import WORDS_PATH
 from release.recipe import FILES, file_sources
@@ -121,7 +121,8 @@ def prepare(bundle: Bundle, place: Place) -> Path:
     _place_parents(recipe, bundle)
     recipe["sources"]["cache"] = str(place.runs / "cache")
     recipe["run"]["out"] = str(place.runs / "run")
-    recipe["launch"] = {"ranks": min(place.ranks, bundle.trained["train"]["micro_batches"]), "kill_at_step": 0}
+    most = bundle.trained["train"]["micro_batches"] if bundle.is_trained else 1
+    recipe["launch"] = {"ranks": min(place.ranks, most), "kill_at_step": 0}
     if (bundle.folder / WORDS_PATH).is_file():
         recipe["release"]["words"] = str(bundle.folder / WORDS_PATH)
     path = place.runs / "recipe.yaml"
@@ -150,10 +151,18 @@ def _place_parents(recipe: Record, bundle: Bundle) -> None:
     """Say where what the run took from its parents lies: all of it in the bundle, but maybe the checkpoint."""
     for parent in recipe["release"].get("parents", []):
         parent["bundle"] = str(parent_folder(bundle.folder, parent["root"]))
-    if bundle.first_step:
+    for source in _taken_weights(recipe):
+        inside = weights_folder(bundle.folder, source["weights_sha256"])
+        if not inside.is_dir() and bundle.parent == Path():
+            raise ConfigError(
+                f"merged were weights with SHA-256 {source['weights_sha256']}, which are not in the bundle; give a "
+                "folder that holds them with --parent"
+            )
+        source["folder"] = str(inside if inside.is_dir() else _folder_of(bundle.parent, source["weights_sha256"]))
+    if bundle.has_start:
         if not (bundle.start / CHECKPOINT[0]).is_file():
             raise ConfigError(
-                f"the run goes on from step {bundle.first_step} of another, whose checkpoint is not in the bundle; "
+                f"the run goes on from step {bundle.start_step} of another, whose checkpoint is not in the bundle; "
                 "give --parent with the checkpoint's folder, or the parent's bundle"
             )
         recipe["train"]["start"]["checkpoint"] = str(bundle.start)
@@ -161,6 +170,19 @@ def _place_parents(recipe: Record, bundle: Bundle) -> None:
         recipe["pack"]["base"]["order"] = str(bundle.pack / PARENT_ORDER)
     if recipe["tokenizer"].get("sha256"):
         recipe["tokenizer"]["model"] = str(bundle.folder / TOKENIZER)
+
+
+def _taken_weights(recipe: Record) -> list[Record]:
+    """The entries of section `merge` that name weights of others."""
+    section = recipe.get("merge") or {"models": []}
+    return [one for one in [*(section.get("base") or []), *section["models"]] if one.get("weights_sha256")]
+
+
+def _folder_of(parent: Path, sha256: str) -> Path:
+    found = find_weights(parent, sha256)
+    if found is None:
+        raise ConfigError(f"{parent} holds no {WEIGHTS} with SHA-256 {sha256}, which was merged; name another folder")
+    return found.parent
 
 
 def launch(code: Path, recipe: Path, place: Place) -> None:
@@ -181,9 +203,9 @@ def launch(code: Path, recipe: Path, place: Place) -> None:
 
 def compare(bundle: Bundle, redone: Bundle, *, profile: str) -> Iterator[Finding]:
     """Findings on the ledger, the weights, the evaluation and the root; `profile` says how this machine differs."""
-    lines, again = bundle.ledger, redone.ledger
-    difference = first_difference(lines[1:], again[1:])
-    steps = f"all {len(lines) - 1} steps equal, trajectory head {bundle.record['trajectory_head']}"
+    difference = first_difference(bundle.steps, redone.steps)
+    head = f", trajectory head {bundle.record['trajectory_head']}" if bundle.is_trained else ": nothing was trained"
+    steps = f"all {len(bundle.steps)} steps equal{head}"
     tensors = "every tensor of every checkpoint and of the export equal"
     findings = [
         _finding("ledger", profile, say(difference) if difference else "", equal=steps),
@@ -196,7 +218,7 @@ def compare(bundle: Bundle, redone: Bundle, *, profile: str) -> Iterator[Finding
     if profile:
         # The root names the profile, so it must be another one even where all that was computed is equal.
         verdict = max((finding.verdict for finding in findings), key=lambda verdict: verdict is not Verdict.PASS)
-        named = origin_difference(lines[0], again[0])
+        named = origin_difference(bundle.ledger[0], redone.ledger[0]) if bundle.is_trained else profile
         yield Finding(check="root", verdict=verdict, detail=f"not comparable, since it names the profile: {named}")
         return
     roots = "" if bundle.root == redone.root else f"{file_difference(bundle, redone)}; root {redone.root}"

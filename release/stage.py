@@ -13,6 +13,7 @@ import yaml
 
 from core.errors import ConfigError, DataError, RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, read_notes
+from core.stages import sections_of
 from release.sandbox import confine, environment
 from release.verdict import InconclusiveError
 
@@ -80,7 +81,9 @@ def ask(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1, 
 
 def ask_fingerprint(code: Path, recipe: str | Path, *overrides: str) -> dict[str, Any]:
     """The fingerprint of the recipe's numerics profile on this machine."""
-    answer = ask(code, "train", "fingerprint", recipe, *overrides)
+    # The folder that makes the weights says it: it has read sections model and profile anyway.
+    folder = "train" if "train" in sections_of(str(recipe), overrides) else "posttrain"
+    answer = ask(code, folder, "fingerprint", recipe, *overrides)
     fingerprint: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
     return fingerprint
 

@@ -43,6 +43,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "corpus": ("data/pack/",),
     "checkpoints": ("checkpoints/",),
     "weights": ("weights/", "checkpoints/"),
+    "derived": ("checkpoints/", "parents/weights/"),
     "lineage": ("parents/start/",),
     "audit": ("data/pack/", "checkpoints/", "parents/start/"),
 }

@@ -19,7 +19,8 @@ from core.errors import ConfigError, DataError
 from release import checks
 from release.alive import alive
 from release.audit import audit, ranks_that_trained
-from release.contents import Bundle, open_bundle
+from release.contents import MERGE, QUANTIZE, Bundle, open_bundle
+from release.derived import derived
 from release.form import form
 from release.forward import forward, losses, scores
 from release.ladder import DEFAULT_LEVEL, LEVELS, includes
@@ -66,11 +67,14 @@ CHECKS = (
     ),
     Check("checkpoints", "V3", checks.checkpoints, "states that training does not lead to"),
     Check("losses", "V3", losses, "optimizer states that training does not lead to; steps between the checkpoints"),
+    Check("derived", "V3", derived, "how the models that were merged came about; that others were tried and hidden"),
     Check("weights", "V3", checks.weights, "how the last checkpoint came about"),
     Check("lineage", "V3", checks.lineage, "parents that were not named; whether a parent's own bundle would pass"),
     Check("witness", "V3", witness, "journals that were written to fit; nobody vouches for the witness"),
     Check("audit", "V4", audit, "cheating in segments that were not replayed; other runs that were hidden"),
 )
+# Checks of a training, and of what was made of weights without one: a bundle has them if it has such a stage.
+OF_TRAINING = (checks.ledger, checks.data, rates, checks.checkpoints, losses, witness, audit)
 # What a check says besides of placement and the clock, which is no part of its verdict.
 ASIDES = {audit: ranks_that_trained, witness: told_of_run}
 # What reading a bundle that may hold anything can raise.
@@ -146,8 +150,20 @@ def verify(bundle: Bundle, *, level: str = DEFAULT_LEVEL) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="wholegrain-verify-") as scratch:
         bundle.scratch = Path(scratch)
         for check in CHECKS:
-            if includes(level, check.level) and (check.run is not signature or bundle.key or is_there(bundle)):
+            if includes(level, check.level) and is_due(check, bundle):
                 yield judge(check, bundle)
+
+
+def is_due(check: Check, bundle: Bundle) -> bool:
+    """Whether a bundle has what a check looks at. Of one whose stages cannot be read every check is due, and fails."""
+    if check.run is signature:
+        return bool(bundle.key or is_there(bundle))
+    try:
+        if check.run is derived:
+            return bool({MERGE, QUANTIZE} & set(bundle.stages))
+        return bundle.is_trained or check.run not in OF_TRAINING
+    except (DataError, *MALFORMED):
+        return True
 
 
 def reached(level: str) -> str:

@@ -3,11 +3,12 @@
     witness/<stage>/...                  what a stage left: times, the ranks' journals (train/journal-rank*.jsonl)
     witness/launch/journal.jsonl         the launcher's: ends and starts of every stage, and why
     witness/launch/keeper-journal.jsonl  the coordinator's, if keepers held the ranks
+    witness/stdout/STAGE.log             what each stage's processes wrote, cleaned (console.py)
     witness/cost.json                    hours, memory, energy (cost.py)
 
-A run says what it does in events, of which its console lines are a view; so the journals are its standard output, with
-full numbers. None of it is part of the root, and whoever passes a bundle on could change it: what fits is no proof,
-what does not fit is worth asking about.
+A run says what it does in events, of which its console lines are a view; the journals have the full numbers. None of it
+is part of the root, and whoever passes a bundle on could change it: what fits is no proof, what does not fit is worth
+asking about.
 """
 
 import json

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from core.hashing import canonical_json
+from data.chat import contents_of
 from data.cleaning.buckets import BucketWriter, bucket_of, read_lines
 from data.cleaning.near import read_twins
 from data.cleaning.settle import read_kept
@@ -42,7 +43,7 @@ class SearchBenchmarks(Step):
         with (out / FOUND).open("xb") as stream:
             for row in read_kept([self.settled[task]], self.order):
                 if row.key not in gone:
-                    shared = shared_ngrams(row.text, wanted=wanted, widths=widths)
+                    shared = shared_ngrams(contents_of(row.text), wanted=wanted, widths=widths)
                     if shared:
                         stream.write(canonical_json([row.key, shared]) + b"\n")
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from core.hashing import canonical_json
+from data.chat import Form
 from data.cleanconfig import CleanConfig
 from data.cleaning.buckets import BucketWriter, bucket_of
+from data.cleaning.chats import judge_chat
 from data.cleaning.rows import Row
 from data.documents import key_of
 from data.engine import Step
@@ -122,7 +124,10 @@ class Judge(Step):
         with BucketWriter(out, buckets=self.buckets) as buckets:
             for raw in read_part(source, part):
                 balance.came_in.add(len(encode(raw.text)))
-                row = judge(source.name, raw, config=self.config)
+                if source.read.form is Form.TEXT or raw.problem:
+                    row = judge(source.name, raw, config=self.config)
+                else:
+                    row = judge_chat(source.name, raw, source.read.form, config=self.config)
                 flow.add(row.found_bytes, row.size, reason=row.reason)
                 if row.reason:
                     row = row.dropped(row.reason, is_text_kept=self.is_text_kept)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data.chat import contents_of
 from data.cleaning.buckets import BucketWriter, bucket_of, read_frames
 from data.cleaning.settle import read_kept
 from data.engine import Step
@@ -50,7 +51,7 @@ class WriteBands(Step):
         names, ends, end = bytearray(), [], 0
         with BucketWriter(out, buckets=self.buckets) as buckets, (out / SHINGLES).open("xb") as stream:
             for number, row in enumerate(read_kept([self.settled[task]], self.order)):
-                shingles = shingles_of(row.text, ngram=self.config.ngram)
+                shingles = shingles_of(contents_of(row.text), ngram=self.config.ngram)
                 stream.write(shingles.astype("<u8").tobytes())
                 end += len(shingles)
                 ends.append(end)

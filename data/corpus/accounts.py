@@ -3,7 +3,8 @@
     clean      in = train + held out + dropped, in documents and bytes, for every source and in total
     tokenizer  what it was fed = the training split of clean; every byte of it is accounted for
     pack       documents of a source = its training split; its tokens = those of its shards = windows * seq_len + 1 +
-               unused
+               unused; of conversations and pairs: documents + dropped = its training split, tokens + padding = the
+               room of the windows' rows
 
 `check_accounts` asks only the manifest, so that whoever has no more than that can ask too.
 """
@@ -16,11 +17,15 @@ from typing import Any
 
 from core.artifact import Artifact
 from core.hashing import hash_value
+from data.chat import Form
+from data.loader import form_of
 from data.report import Sieve
+from data.wholes import rows_of
 
 # Reasons with this beginning are errors of reading, the others are decisions.
 UNREADABLE = "unreadable"
 COUNTS = ("documents", "bytes")
+WHOLE_COUNTS = ("tokens", "windows", "targets", "padding_tokens")
 SPLITS = ("train", "heldout", "dropped")
 
 Record = Mapping[str, Any]
@@ -80,11 +85,20 @@ def tokenizer_counts(training: Record, order: Record) -> dict[str, Any]:
 
 
 def pack_counts(order: Record) -> dict[str, Any]:
-    """Documents in; tokens and windows out."""
+    """Documents in; tokens and windows out; of conversations and pairs also what counts, and drops by reason."""
     sources = order["sources"]
+    if form_of(order) is Form.TEXT:
+        return {
+            "in": {"documents": sum(source["documents"] for source in sources)},
+            "out": {name: sum(source[name] for source in sources) for name in ("tokens", "windows", "unused_tokens")},
+        }
+    dropped = Counter[str]()
+    for source in sources:
+        dropped.update(source["dropped"])
     return {
-        "in": {"documents": sum(source["documents"] for source in sources)},
-        "out": {name: sum(source[name] for source in sources) for name in ("tokens", "windows", "unused_tokens")},
+        "in": {"documents": sum(source["documents"] for source in sources) + dropped.total()},
+        "out": {name: sum(source[name] for source in sources) for name in WHOLE_COUNTS},
+        "dropped": dict(dropped),
     }
 
 
@@ -169,12 +183,17 @@ def _check_pack(manifest: Record) -> Iterator[str]:
             found = sum(shard[unit] for shard in shards)
             if found != source[unit]:
                 yield f"pack: the shards of {name} hold {found} {unit}, the order says {source[unit]}"
-        windows = source["windows"] * order["seq_len"] + 1 + source["unused_tokens"]
+        form = form_of(order)
+        if form is Form.TEXT:
+            windows = source["windows"] * order["seq_len"] + 1 + source["unused_tokens"]
+        else:
+            windows = source["windows"] * rows_of(form) * (order["seq_len"] + 1) - source["padding_tokens"]
         if windows != source["tokens"]:
             yield f"pack: {source['tokens']} tokens of {name}, but windows and unused tokens make {windows}"
         train = cleaned.get(name, {}).get("train", {}).get("documents", 0)
-        if not is_inherited(source) and train != source["documents"]:
-            yield f"pack: {source['documents']} documents of {name}, cleaning gave {train}"
+        there = source["documents"] + sum(source.get("dropped", {}).values())
+        if not is_inherited(source) and train != there:
+            yield f"pack: {there} documents of {name}, cleaning gave {train}"
 
 
 def _check_stages(manifest: Record) -> Iterator[str]:

@@ -30,6 +30,12 @@ MEANINGS = {
     "gopher_": "a rule of Gopher",
     "fineweb_": "a rule of FineWeb",
     f"{UNREADABLE}_": "could not be read",
+    "no_messages": "no conversation or pair by the names that the recipe gives",
+    "unknown_role": "a role that the recipe does not know",
+    "empty_message": "a message without text",
+    "roles_out_of_order": "an answer to nobody, or the system not at the beginning",
+    "no_answer": "a conversation in which the assistant says nothing",
+    "same_answers": "a pair with one answer twice",
 }
 
 
@@ -77,7 +83,20 @@ def came_in(manifest: Record) -> str:
 {_table(("source", "what it is", "fetched", "documents", "to train on", "held out", "dropped"), rows)}
 How much of each source a training sees, as whole-number weights:
 
-{_lines(weights)}"""
+{_lines(weights)}{_forms(manifest["order"])}"""
+
+
+def _forms(order: Record) -> str:
+    """What a training sees of conversations or pairs; nothing of plain text."""
+    if "form" not in order:
+        return ""
+    lines = [
+        f"- {source['name']}: {source['documents']:,} {order['form']} in {source['windows']:,} windows, "
+        f"{source['targets']:,} of {source['tokens']:,} tokens count, "
+        f"{sum(source['dropped'].values()):,} were too long, {source['truncated']:,} truncated"
+        for source in order["sources"]
+    ]
+    return f"\nWhat the assistant says is learned, by the template {order['chat']['template']}:\n\n{_lines(lines)}"
 
 
 def dropped(manifest: Record) -> str:

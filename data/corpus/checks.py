@@ -27,6 +27,7 @@ from data.order import order_of, vectors
 from data.report import HELDOUT, REPORT
 from data.sources.fetch import INDEX
 from data.tokenizer import canonical
+from data.wholes import SUFFIX as LAYOUT
 
 Flaws = Iterator[str]
 
@@ -145,12 +146,17 @@ def shards(corpus: Corpus, asked: Asked, seen: Seen) -> Flaws:
         yield from _same_json(pack / f"{name}.json", sidecar)
         yield from _same_file(pack / f"{name}.idx", shard["idx"], what="ends of documents")
         yield from _same_file(pack / f"{name}{SUFFIX}", shard["keys"], what="document keys")
+        if "mask" in shard:
+            yield from _same_file(pack / f"{name}.mask", shard["mask"], what="targets that count")
         if not (pack / f"{name}.bin").is_file():
             yield f"tokens: {pack / name}.bin is missing"
         elif not asked.sample and stones.documents_of(name):
             yield from shard_flaws(pack, sidecar, stones)
         elif not asked.sample:
             yield from _same_file(pack / f"{name}.bin", shard["bin"], what="tokens")
+    for source in corpus.manifest["order"]["sources"]:
+        if "layout" in source:
+            yield from _same_file(pack / f"{source['name']}{LAYOUT}", source["layout"], what="ends of windows")
     size = sum(shard["bin"]["bytes"] for shard in corpus.manifest["shards"])
     seen.text = f"all {size} bytes of {len(corpus.manifest['shards'])} shards"
     if asked.sample:

@@ -11,6 +11,7 @@ from typing import Any
 
 from data.corpus.accounts import UNREADABLE
 from data.report import HELDOUT
+from data.shards import files_of
 
 Record = dict[str, Any]
 
@@ -84,7 +85,7 @@ def describe(manifest: Mapping[str, Any]) -> Record:
         "description": (
             f"{total['train']['documents']} documents of {len(sources)} sources, cleaned, as token shards with a fixed "
             f"order, and {total['heldout']['documents']} held-out documents as text. The corpus's root is "
-            f"{manifest['roots']['corpus']}."
+            f"{manifest['roots']['corpus']}.{_forms(manifest['order'])}"
         ),
         "conformsTo": CONFORMS_TO,
         "license": sorted({source["license"] for source in sources}),
@@ -99,9 +100,19 @@ def describe(manifest: Mapping[str, Any]) -> Record:
     }
 
 
+def _forms(order: Mapping[str, Any]) -> str:
+    """How conversations and pairs stand in the field `text`; nothing of plain text."""
+    if "form" not in order:
+        return ""
+    return (
+        f" The documents are {order['form']}: of every message U+001E, its role, U+001F and its content; beside a "
+        "shard of tokens a mask says which count as targets."
+    )
+
+
 def _files(manifest: Mapping[str, Any]) -> Iterator[Record]:
     for shard in manifest["shards"]:
-        for part in ("bin", "idx"):
+        for part in files_of(shard):
             yield _file(f"pack/{shard['name']}.{part}", shard[part], "application/octet-stream")
     for entry in manifest["documents"]["files"]:
         if entry["path"].startswith(f"{HELDOUT}/"):

@@ -24,6 +24,7 @@ from core.codetree import code_files, code_hash
 from core.config import RunConfig, load, resolve
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
+from data.chat import Form, document_text
 from data.corpus.accounts import check_accounts, count_lines, stage_accounts
 from data.corpus.card import card
 from data.corpus.croissant import croissant
@@ -34,7 +35,7 @@ from data.corpus.origins import describe_sources, patterns
 from data.corpus.roots import CORPUS, files_root, shards_root, sources_root, with_corpus
 from data.corpus.sections import sections_of
 from data.documents import key_of
-from data.loader import read_record
+from data.loader import form_of, read_record
 from data.report import DROPPED, HELDOUT, REPORT, TRAIN
 from data.shards import Sidecar, TokenStream, document_ends
 from data.sources.config import SourcesConfig
@@ -82,7 +83,8 @@ def write(aside: Path, *, inputs: Mapping[str, Artifact], decided: Facts) -> Fac
     if wrong:
         raise DeterministicError(f"{wrong}; a document or a byte was lost, which is a bug: report it")
     pack = inputs["pack"].folder
-    check_keys(pack, sidecars_of(manifest), Tokenizer.open(inputs["tokenizer"].folder))
+    opened = Tokenizer.open(inputs["tokenizer"].folder)
+    check_keys(pack, sidecars_of(manifest), opened, form=form_of(manifest["order"]))
     shards = [(car, pack / f"{car['name']}.bin") for car in sidecars_of(manifest)]
     write_leaves(aside / LEAVES, shards)
     (aside / MANIFEST).write_bytes(canonical_json({**manifest, "seal": hash_value(manifest)}))
@@ -181,17 +183,20 @@ def tombstones(listed: str, dropped: Path) -> Record:
     return {"list": listed, "documents": [{**one, "source": found.get(one["key"], "")} for one in documents]}
 
 
-def check_keys(pack: Path, sidecars: list[Sidecar], tokenizer: Tokenizer) -> None:
+def check_keys(pack: Path, sidecars: list[Sidecar], tokenizer: Tokenizer, *, form: Form = Form.TEXT) -> None:
     """Hold keys against text: the first, a middle and the last document of every shard, decoded again.
 
-    Raises DataError naming the document whose key is not that of its text.
+    A conversation that was truncated, which has no eos, is not what its key says, and is left out. Raises DataError
+    naming the document whose key is not that of its text.
     """
     for sidecar in sidecars:
         keys, ends = read_keys(pack, sidecar), [0, *map(int, document_ends(pack, sidecar))]
         stream = TokenStream(pack, [sidecar])
         for number in sorted({0, len(keys) // 2, len(keys) - 1}):
             tokens = stream.read(ends[number], ends[number + 1] - ends[number])
-            if key_of(tokenizer.decode(tokens.tolist())) != keys[number]:
+            if form is not Form.TEXT and tokens[-1] != tokenizer.eos_id:
+                continue
+            if key_of(document_text(tokens.tolist(), tokenizer, form)) != keys[number]:
                 raise DataError(
                     f"document {number} of shard {pack / sidecar['name']} does not have the key {keys[number]}, as its "
                     "file of keys says; run stage pack again"

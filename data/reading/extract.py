@@ -1,7 +1,7 @@
 """Cuts what is in files and in members of archives into raw documents, by their format.
 
-Text formats are txt, jsonl, json, csv and tsv; pages are html, xhtml and other xml; parquet is a table; a warc is a
-crawl, of which every page is a document. Each may be compressed (data/reading/compression.py).
+Text formats are txt, jsonl, json, yaml, csv and tsv; pages are html, xhtml and other xml; parquet is a table; a warc is
+a crawl, of which every page is a document. Each may be compressed (data/reading/compression.py).
 """
 
 import io
@@ -13,11 +13,15 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
+from core.config import added
 from core.errors import ConfigError, DataError
+from data.chat import Form, text_of
 from data.reading.archive import read_members
+from data.reading.chats import check_names, fields_of, read_messages
 from data.reading.compression import bare_name, plain_blocks, too_large, whole_content
 from data.reading.html import decode_page, is_page, is_selector, page_text, xml_text
-from data.reading.jsonvalue import read_json
+from data.reading.jsonvalue import read_json, read_yaml
+from data.reading.paragraphs import paragraphs, sections, whole
 from data.reading.tables import Row, csv_rows, parquet_rows
 from data.reading.warc import read_record, records
 
@@ -29,6 +33,7 @@ class Format(Enum):
     TXT = "txt"
     JSONL = "jsonl"
     JSON = "json"
+    YAML = "yaml"
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
@@ -37,10 +42,14 @@ class Format(Enum):
     WARC = "warc"
 
 
+# What holds records with fields: a conversation is one of these.
+RECORDS = (Format.JSONL, Format.JSON, Format.YAML, Format.CSV, Format.TSV, Format.PARQUET)
 ENDINGS = {
     ".txt": Format.TXT,
     ".jsonl": Format.JSONL,
     ".json": Format.JSON,
+    ".yaml": Format.YAML,
+    ".yml": Format.YAML,
     ".csv": Format.CSV,
     ".tsv": Format.TSV,
     ".parquet": Format.PARQUET,
@@ -79,6 +88,10 @@ class ReadConfig:
     section_chars    sections only: a document that would grow beyond this is closed at the paragraph before
     is_boilerplate_removed  pages only: leave out what looks like navigation, headers and footers
     left_out         elements whose text is left out: of pages by CSS selectors, of other XML by their names
+    form             what a record is: text, or a conversation or pair (data/reading/chats.py, as are the next two)
+    columns          the names that a record gives to what we call messages, role, content, prompt and so on
+    roles            the roles that it has in other words than ours, for example {human: user, gpt: assistant}
+    records          json and yaml only: the field of the file that holds the list of records
     max_record_bytes        the most that a line, a paragraph, or a file that is read as a whole may have when it is
                             unpacked; more stops the stage before it fills the memory
     """
@@ -93,6 +106,10 @@ class ReadConfig:
     is_boilerplate_removed: bool = False
     left_out: list[str] = field(default_factory=list)
     on_error: OnError = OnError.STOP
+    form: Form = added(Form.TEXT)
+    columns: dict[str, str] = added(dict)
+    roles: dict[str, str] = added(dict)
+    records: str = added("")
     max_record_bytes: int = 1 << 28
 
     def __post_init__(self) -> None:
@@ -108,6 +125,12 @@ class ReadConfig:
         for name in ("section_chars", "max_record_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"read.{name} is {getattr(self, name)}; give at least 1")
+        check_names(self.form, columns=self.columns, roles=self.roles)
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of a record, or columns of a table, that are read."""
+        return [self.text_field] if self.form is Form.TEXT else fields_of(self.form, self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +158,11 @@ def raw_documents(stream: IO[bytes], *, name: str, read: ReadConfig) -> Iterator
 
 
 def _found(stream: IO[bytes], kind: Format, *, name: str, bare: str, read: ReadConfig) -> "Found":
+    if read.form is not Form.TEXT and kind not in RECORDS:
+        raise DataError(f"{name} holds no records, so no {read.form.value}; take read.form=text, or another file")
     if kind is Format.PARQUET:
-        whole = stream if bare == name and stream.seekable() else io.BytesIO(_whole_file(stream, name, read))
-        return _rows(parquet_rows(whole, name=bare, column=read.text_field), origin=bare, read=read)
+        table = stream if bare == name and stream.seekable() else io.BytesIO(_whole_file(stream, name, read))
+        return _rows(parquet_rows(table, name=bare, columns=read.fields), origin=bare, read=read)
     if kind is Format.WARC:
         return _warc(stream, name=name, bare=bare, read=read)
     if kind in (Format.HTML, Format.XML):
@@ -146,12 +171,12 @@ def _found(stream: IO[bytes], kind: Format, *, name: str, bare: str, read: ReadC
     if kind in (Format.CSV, Format.TSV):
         delimiter = "," if kind is Format.CSV else "\t"
         most = read.max_record_bytes
-        rows = csv_rows(lines, name=bare, column=read.text_field, delimiter=delimiter, most_chars=most)
+        rows = csv_rows(lines, name=bare, columns=read.fields, delimiter=delimiter, most_chars=most)
         return _rows(rows, origin=bare, read=read)
     if kind is Format.JSONL:
         return _jsonl(lines, name=bare, read=read)
-    if kind is Format.JSON:
-        return _json(lines, name=bare, read=read)
+    if kind in (Format.JSON, Format.YAML):
+        return _json(lines, kind, name=bare, read=read)
     return _txt(lines, name=bare, read=read)
 
 
@@ -264,19 +289,21 @@ def _jsonl(lines: Lines, *, name: str, read: ReadConfig) -> Found:
         yield _record(record, origin=name, read=read), where
 
 
-def _json(lines: Lines, *, name: str, read: ReadConfig) -> Found:
-    """A list of records, or an object of records by name, or one record."""
-    text, number, is_utf8 = next(_whole(lines, name=name, most_chars=read.max_record_bytes), ("", 1, True))
+def _json(lines: Lines, kind: Format, *, name: str, read: ReadConfig) -> Found:
+    """A list of records, or an object of records by name, or one record; with `read.records` what that field holds."""
+    text, number, is_utf8 = next(whole(lines, name=name, most_chars=read.max_record_bytes), ("", 1, True))
     if not is_utf8:
         yield Raw(text, name, "unreadable_utf8"), f"{name} line {number}"
         return
     try:
-        value = read_json(text)
-    except ValueError as error:
+        value = read_yaml(text) if kind is Format.YAML else read_json(text)
+        if read.records:
+            value = value[read.records]
+    except (ValueError, KeyError, TypeError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
-        yield Raw(text, name, "unreadable_json"), f"{name} line {line}"
+        yield Raw(text, name, f"unreadable_{kind.value}"), f"{name} line {line}"
         return
-    if isinstance(value, dict) and read.text_field not in value:
+    if isinstance(value, dict) and not set(read.fields) & value.keys():
         for key, record in value.items():
             yield _record(record, origin=f"{name}#{key}", read=read), f"{name} record {key!r}"
         return
@@ -285,6 +312,9 @@ def _json(lines: Lines, *, name: str, read: ReadConfig) -> Found:
 
 
 def _record(record: Any, *, origin: str, read: ReadConfig) -> Raw:
+    if read.form is not Form.TEXT:
+        messages, problem = read_messages(record, read.form, columns=read.columns, roles=read.roles)
+        return Raw(text_of(messages) or json.dumps(record, sort_keys=True, default=str), origin, problem)
     text = record.get(read.text_field) if isinstance(record, dict) else None
     if not isinstance(text, str):
         return Raw(json.dumps(record, sort_keys=True, default=str), origin, "no_text_field")
@@ -292,85 +322,16 @@ def _record(record: Any, *, origin: str, read: ReadConfig) -> Raw:
 
 
 def _txt(lines: Lines, *, name: str, read: ReadConfig) -> Found:
-    cut = _whole if read.split is Split.WHOLE else _paragraphs
-    paragraphs = cut(lines, name=name, most_chars=read.max_record_bytes)
+    cut = whole if read.split is Split.WHOLE else paragraphs
+    found = cut(lines, name=name, most_chars=read.max_record_bytes)
     if read.split is not Split.SECTIONS:
-        for text, number, is_utf8 in paragraphs:
+        for text, number, is_utf8 in found:
             yield Raw(text, name, "" if is_utf8 else "unreadable_utf8"), f"{name} line {number}"
         return
-    sections = _sections(paragraphs, heading=re.compile(read.heading or r"(?!)"), section_chars=read.section_chars)
-    for part, (text, number, is_utf8) in enumerate(sections, start=1):
+    joined = sections(found, heading=re.compile(read.heading or r"(?!)"), section_chars=read.section_chars)
+    for part, (text, number, is_utf8) in enumerate(joined, start=1):
         problem = "" if is_utf8 else "unreadable_utf8"
         yield Raw(text, f"{name}#{part:04d}", problem), f"{name} line {number}"
-
-
-Paragraph = tuple[str, int, bool]
-
-
-def _whole(lines: Lines, *, name: str, most_chars: int) -> Iterator[Paragraph]:
-    """All lines as one: text, number of the first line (or of the first bad one), validity."""
-    content = _Held(name, most_chars)
-    for line in lines:
-        content.add(line)
-    if content.lines:
-        yield content.join()
-
-
-def _paragraphs(lines: Lines, *, name: str, most_chars: int) -> Iterator[Paragraph]:
-    """Runs of lines that are not blank, as `_whole` gives them."""
-    held = _Held(name, most_chars)
-    for line in lines:
-        if line[1].strip():
-            held.add(line)
-        elif held.lines:
-            yield held.join()
-            held = _Held(name, most_chars)
-    if held.lines:
-        yield held.join()
-
-
-class _Held:
-    """Lines that will be one text. Raises DataError when they have more than `most_chars` characters."""
-
-    def __init__(self, name: str, most_chars: int) -> None:
-        self.lines: list[str] = []
-        self._name, self._most_chars = name, most_chars
-        self._chars = self._first = self._bad = 0
-
-    def add(self, line: tuple[int, str, bool]) -> None:
-        """Hold one more line."""
-        number, text, is_utf8 = line
-        self.lines.append(text)
-        self._first = self._first or number
-        self._bad = self._bad or (0 if is_utf8 else number)
-        self._chars += len(text) + 1
-        if self._chars > self._most_chars:
-            raise DataError(too_large(f"{self._name} from line {self._first} on", self._most_chars))
-
-    def join(self) -> Paragraph:
-        """The text, the number of the first line (or of the first bad one), and whether all were valid."""
-        return "\n".join(self.lines), self._bad or self._first, not self._bad
-
-
-def _sections(paragraphs: Iterator[Paragraph], *, heading: re.Pattern[str], section_chars: int) -> Iterator[Paragraph]:
-    """Join paragraphs until the next heading or until the size is reached; headings in a row stay together."""
-    held: list[Paragraph] = []
-    chars, has_body = 0, False
-    for paragraph in paragraphs:
-        is_heading = heading.match(paragraph[0]) is not None
-        if held and ((is_heading and has_body) or chars + len(paragraph[0]) > section_chars):
-            yield _gather(held)
-            held, chars, has_body = [], 0, False
-        held.append(paragraph)
-        chars += len(paragraph[0]) + 2
-        has_body = has_body or not is_heading
-    if held:
-        yield _gather(held)
-
-
-def _gather(paragraphs: list[Paragraph]) -> Paragraph:
-    bad = next((number for _, number, is_utf8 in paragraphs if not is_utf8), None)
-    return "\n\n".join(text for text, _, _ in paragraphs), bad or paragraphs[0][1], bad is None
 
 
 def open_members(path: Path, read: ReadConfig) -> Iterator[tuple[str, IO[bytes]]]:

@@ -22,6 +22,7 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, identity, load
 from core.errors import ConfigError, DataError, RetryError
 from core.hashing import canonical_json, hash_value
+from data.chat import Form
 from data.reading.compression import bare_name
 from data.reading.extract import Format, OnError, ReadConfig, Split
 from data.reading.html import EXTRACTOR
@@ -76,6 +77,7 @@ def _read_config(record: dict[str, Any]) -> ReadConfig:
         "format": Format(record["format"]),
         "split": Split(record["split"]),
         "on_error": OnError(record["on_error"]),
+        "form": Form(record.get("form", Form.TEXT.value)),
     }
     return ReadConfig(**{**record, **choices})
 

@@ -44,7 +44,10 @@ FAULTS = (httpx2.HTTPError, OSError, DatasetsError, ValueError, LookupError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """The rows that are wanted: of which dataset at which revision, and the column that holds their text."""
+    """The rows that are wanted: of which dataset at which revision, and the column that holds their text.
+
+    columns  instead of that one: those of conversations or pairs, of which a dataset has some
+    """
 
     repository: str
     revision: str
@@ -53,6 +56,7 @@ class Split:
     data_files: tuple[str, ...]
     column: str
     rows: int
+    columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.repository} at {self.revision}"
@@ -60,7 +64,7 @@ class Split:
     @property
     def identity(self) -> str:
         """What a saved state belongs to: another version of `datasets` may mean another thing by it."""
-        fields = [self.repository, self.revision, self.config, self.split, *self.data_files, self.column]
+        fields = [self.repository, self.revision, self.config, self.split, *self.data_files, self.column, *self.columns]
         return hash_value([*fields, str(datasets.__version__)])
 
 
@@ -147,7 +151,9 @@ def _stream(split: Split, path: Path, saved: Path, state: State, *, cache: Path)
         data_files=list(split.data_files) or None,
         streaming=True,
         cache_dir=str(cache),
-    ).select_columns([split.column])
+    )
+    # which of the columns of conversations a dataset has is seen at its rows
+    stream = stream if split.columns else stream.select_columns([split.column])
     if state.stream:
         stream.load_state_dict(state.stream)
     left = split.rows - state.rows if split.rows else sys.maxsize
@@ -166,6 +172,11 @@ def _stream(split: Split, path: Path, saved: Path, state: State, *, cache: Path)
 
 
 def _line(row: dict[str, Any], split: Split) -> bytes:
+    if split.columns:
+        there = {column: row[column] for column in split.columns if row.get(column) is not None}
+        if not set(split.columns) & row.keys():
+            raise DataError(f"{split} has the columns {', '.join(row)}, none of a conversation; set read.columns")
+        return canonical_json(there) + b"\n"
     text = row[split.column]
     if not isinstance(text, str | None):
         kind = type(text).__name__

@@ -1,10 +1,11 @@
 """Kind huggingface: rows of a dataset of the Hugging Face hub at one revision, streamed through `datasets`.
 
 What is kept and hashed is not the hub's files but the rows: one line of canonical JSON each, with the one column that
-holds text, in the order of the split. So a configuration of many files, or the first rows of one that is far too large,
-is fixed by one SHA-256; whoever has the repository at that revision, from whatever mirror and with whatever version of
-`datasets`, can make the same bytes. The revision is a git commit, whose hash already covers every file of the
-repository; branches and tags move and are refused. No code of the repository is run (`datasets` has left that behind).
+holds text, or those of a conversation or pair, in the order of the split. So a configuration of many files, or the
+first rows of one that is far too large, is fixed by one SHA-256; whoever has the repository at that revision, from
+whatever mirror and with whatever version of `datasets`, can make the same bytes. The revision is a git commit, whose
+hash already covers every file of the repository; branches and tags move and are refused. No code of the repository is
+run (`datasets` has left that behind).
 
 The hub is the one that HF_ENDPOINT names, and access to gated datasets that of the user's login.
 """
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
 from core.errors import ConfigError
+from data.chat import Form
 from data.reading.extract import Format
 from data.sources.download import Receive, Wanted
 from data.sources.kind import RemoteKind
@@ -105,6 +107,7 @@ def _rows(item: "SourceConfig", shelf: "Shelf") -> Receive:
             data_files=tuple(item.hub.data_files),
             column=item.read.text_field,
             rows=item.hub.rows,
+            columns=() if item.read.form is Form.TEXT else tuple(item.read.fields),
         )
         receive_rows(split, aside, attempts=shelf.attempts)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from core.errors import DataError
 from core.hashing import canonical_json
+from data.chat import is_marked
 from data.documents import read_documents
 from data.engine import Step
 from data.shards import INDEX_TYPE, Tokens, token_type
@@ -35,13 +36,14 @@ class Encode(Step):
 
     def run(self, task: int, out: Path) -> None:
         """Encode one shard. Raises DataError if its documents are not in the order of their keys."""
-        tokenizer = _tokenizer(self.model)
+        tokenizer = open_tokenizer(self.model)
         kind = token_type(tokenizer.vocab_size)
         keys: list[str] = []
         ends: list[int] = []
         end = text_bytes = 0
         with (out / TOKENS).open("wb") as stream:
             for document in read_documents(self.shards[task]):
+                refuse_marked(document.text, where=self.shards[task])
                 ids = [tokenizer.bos_id, *tokenizer.encode(document.text), tokenizer.eos_id]
                 stream.write(np.array(ids, dtype=kind).tobytes())
                 end += len(ids)
@@ -87,6 +89,13 @@ def check_order(keys: Iterable[str], *, where: Path) -> Iterator[str]:
         yield key
 
 
+def refuse_marked(text: str, *, where: Path) -> None:
+    """Raise DataError for a conversation, of which the marks between messages would be trained on as text."""
+    if is_marked(text):
+        raise DataError(f"{where} holds conversations or pairs, not text; say so in pack.form")
+
+
 @cache
-def _tokenizer(model: Path) -> Tokenizer:
+def open_tokenizer(model: Path) -> Tokenizer:
+    """The tokenizer of a model file, kept for the other shards of this process."""
     return Tokenizer.open(model)

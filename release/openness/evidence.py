@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import DataError
 from release.code import read_tree, stage_code_hash
-from release.contents import Bundle
+from release.contents import MAKERS, Bundle
 from release.cost import COST
 from release.layout import CODE_LICENSE
 from release.lineage import LINEAGE
@@ -110,10 +110,10 @@ def _final(bundle: Bundle) -> Found:
 
 
 def _intermediate(bundle: Bundle) -> Found:
-    last = len(bundle.ledger) - 1
+    last = bundle.first_step + len(bundle.steps)
     for step, folder in bundle.checkpoints.items():
         state = bundle.read_json(f"checkpoints/{folder.name}/state.json")
-        if state["state_root"] != bundle.ledger[step]["state"]:
+        if state["state_root"] != bundle.line(step)["state"]:
             raise DataError(f"the state root of {folder.name} is not in the ledger")
     between = [step for step in bundle.checkpoints if step != last]
     if not between:
@@ -161,6 +161,12 @@ def _simple(*paths: str, proof: str, of_code: bool = False) -> Callable[[Bundle]
     return look
 
 
+def _metadata(bundle: Bundle) -> Found:
+    configs = [f"config/{stage}.json" for stage in MAKERS if stage in bundle.stages]
+    proof = "the configuration that the ledger begins with" if bundle.is_trained else "the model's shape and profile"
+    return _there(bundle, [*configs, "env/profile.json"], licence=bundle.record["license"], proof=proof)
+
+
 def _decontamination(bundle: Bundle) -> Found:
     looked = bundle.read_json("data/manifest.json")["benchmarks"]
     return (
@@ -172,7 +178,8 @@ def _decontamination(bundle: Bundle) -> Found:
 
 def _lineage(bundle: Bundle) -> Found:
     said = bundle.read_json(LINEAGE)
-    proof = "parents by root" if said["parents"] or said["start"] else "begins at its own initial state: no parent"
+    comes = said["parents"] or said["start"] or said["merged"]
+    proof = "parents by root" if comes else "begins at its own initial state: no parent"
     return _there(bundle, [LINEAGE], licence=bundle.record["license"], proof=proof)
 
 
@@ -194,7 +201,7 @@ LOOKS: Mapping[str, Callable[[Bundle], Found]] = {
     "results": _simple("eval/results.json", proof="the file that stage evaluate made; not scored again here"),
     "samples": _simple("eval/samples.jsonl", proof="the file that stage evaluate made"),
     "data_card": _simple("data/CARD.md", proof="made from data/manifest.json, which holds all that it says"),
-    "metadata": _simple("config/train.json", "env/profile.json", proof="the configuration that the ledger begins with"),
+    "metadata": _metadata,
     "libraries": _libraries,
     "tokenizer": _simple("tokenizer", proof="the files of stage tokenizer"),
     "log": _simple("logs/ledger.jsonl", proof="a hash-chained line for every step"),

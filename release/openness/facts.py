@@ -99,7 +99,7 @@ class Facts:
 def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Facts:
     """What is known of a bundle."""
     corpus, config = bundle.read_json("data/manifest.json"), bundle.read_json("weights/final/config.json")
-    trained, steps = bundle.trained, bundle.ledger[1:]
+    trained, steps = bundle.trained, bundle.steps
     total = corpus["cleaning"]["total"]
     return Facts(
         name=bundle.record["name"],
@@ -120,7 +120,7 @@ def bundle_facts(bundle: Bundle, found: Mapping[str, Found], words: Words) -> Fa
         taken_down=len(corpus["tombstones"]["documents"]),
         dropped=total["dropped"]["reasons"],
         scores=bundle.read_json("eval/results.json").get("sources", {}),
-        training=trained["train"],
+        training=trained.get("train", {}),
         model=trained["model"],
         profile=bundle.record["profile_name"],
         losses=[float.fromhex(line["loss"]) for line in steps],
@@ -177,4 +177,9 @@ def _parents(bundle: Bundle) -> list[Parent]:
     ]
     if said["start"] and not any("continued" in item["relations"] for item in said["parents"]):
         parents.append(Parent(name="imported weights", licence=str(said["start"]["license"]), relation="continued"))
+    parents += [
+        Parent(name=f"weights {item['weights_sha256'][:12]}", licence=str(item["license"]), relation="merge")
+        for item in said["merged"]
+        if not item["root"]
+    ]
     return parents

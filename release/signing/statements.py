@@ -8,8 +8,9 @@ machine is in a release or provenance statement, so signing twice gives the same
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from release.contents import Bundle
+from release.contents import MERGE, Bundle
 from release.ladder import LEVELS
+from release.lineage import DIGITS, WEIGHTS, merged_weights
 from release.manifest import NAME
 from release.signing.dsse import statement
 from release.verdict import Finding, Verdict
@@ -53,11 +54,20 @@ def provenance_statement(bundle: Bundle, stage: str) -> bytes:
                     {"name": f"artifacts/{name}.json", "digest": _sha256(bundle.digests[name])}
                     for name in artifact["inputs"]
                 ),
+                *_taken(stage, artifact["config"]),
             ],
         },
         "runDetails": {"builder": {"id": BUILDER}},
     }
     return statement([record, *files], PROVENANCE, predicate)
+
+
+def _taken(stage: str, config: Mapping[str, Any]) -> list[Digest]:
+    """Weights of other models that stage merge took besides the artifacts, by their hash."""
+    if stage != MERGE:
+        return []
+    hashes = [taken["weights_sha256"] for taken in merged_weights(config)]
+    return [{"name": f"parents/weights/{one[:DIGITS]}/{WEIGHTS}", "digest": _sha256(one)} for one in hashes]
 
 
 def verification_statement(

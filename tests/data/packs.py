@@ -7,6 +7,7 @@ from typing import Any
 from core.artifact import Artifact, build, plan
 from core.hashing import canonical_json
 from core.seeds import random_bytes
+from data.chat import ROLES, SPECIALS, Form, Message, encode, sides_of
 from data.corpus.keys import write_keys
 from data.course import plan_course
 from data.documents import Document, key_of, write_documents
@@ -14,6 +15,7 @@ from data.orderfile import describe, write_order
 from data.packconfig import PackConfig
 from data.report import REPORT
 from data.shards import write_shards
+from data.wholes import Whole, fill_windows, write_wholes
 
 VOCAB_SIZE = 512
 VOCABULARY = {"bos_id": 1, "eos_id": 2, "vocab_size": VOCAB_SIZE, "tokenizer_sha256": "0" * 64}
@@ -80,4 +82,70 @@ def write_pack(
     if course.parent:
         course.parent.take_shards(folder)
     write_order(folder, {**VOCABULARY, **course.record(sources)})
+    return folder
+
+
+class LetterTokenizer:
+    """A tokenizer of letters: the ids of a text are those of its bytes; the special tokens have 3 to 7."""
+
+    bos_id, eos_id, vocab_size = 1, 2, VOCAB_SIZE
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Of each special token."""
+        return {name: 3 + number for number, name in enumerate(SPECIALS)}
+
+    def encode(self, text: str) -> list[int]:
+        """Bytes from 16 on."""
+        return [16 + byte for byte in text.encode()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Bytes back."""
+        return bytes(one - 16 for one in ids).decode()
+
+
+def generated_messages(source: str, number: int) -> list[Message]:
+    """A conversation of 2 to 5 messages of 1 to 12 letters: a pure function of the source's name and the number."""
+    first, count, *rest = random_bytes(7, source, number, count=8)
+    roles = [*ROLES[: first % 2], *["user", "assistant"] * (1 + count % 2)]
+    return [Message(role, "abcdefghijkl"[: 1 + rest[at] % 12]) for at, role in enumerate(roles)]
+
+
+def generated_whole(source: str, number: int, form: Form) -> Whole:
+    """A conversation, or a pair whose second answer is another, as ids."""
+    messages = generated_messages(source, number)
+    tokenizer = LetterTokenizer()
+    if form is Form.CONVERSATIONS:
+        return Whole((encode(messages, tokenizer),))
+    *prompt, answer = messages
+    pair = [*prompt, Message("chosen", answer.content), Message("rejected", answer.content[::-1] + "!")]
+    return Whole(tuple(encode(side, tokenizer, is_last_only=True) for side in sides_of(pair)))
+
+
+def write_chat_pack(folder: Path, config: PackConfig, *, documents: Mapping[str, int]) -> Path:
+    """A pack of generated conversations, or pairs as `config.form` says, so many of each source; returns its folder.
+
+    A window must have room for 65 tokens.
+    """
+    course = plan_course(config, {})
+    folder.mkdir(parents=True)
+    sources = []
+    for source, count in sorted(documents.items()):
+        wholes = [generated_whole(source, number, config.form) for number in range(count)]
+        is_alone = config.form is Form.PAIRS
+        lengths = [whole.tokens for whole in wholes]
+        filled = [[at] for at in range(count)] if is_alone else fill_windows(lengths, room=config.seq_len + 1)
+        described = write_wholes(
+            folder,
+            source,
+            ([wholes[at] for at in window] for window in filled),
+            vocab_size=VOCAB_SIZE,
+            shard_tokens=config.shard_tokens,
+            seq_len=config.seq_len,
+            form=config.form,
+        )
+        keys = (key_of(f"{source} {at}") for window in filled for at in window)
+        write_keys(folder, keys, described["shards"])
+        sources.append(described)
+    write_order(folder, {**VOCABULARY, "form": config.form.value, **course.record(sources)})
     return folder

@@ -137,6 +137,17 @@ def test_rows_are_pinned_and_then_fetched_without_a_hub(hub: Hub, tmp_path: Path
     assert hub.asked.total() == asked
 
 
+def test_rows_of_conversations_keep_the_columns_of_a_conversation_alone(hub: Hub, tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    lines = "".join(json.dumps({"id": number, "messages": talk}) + "\n" for number in range(3)).encode()
+    hub.datasets["owner/talk"] = {"data.jsonl": lines}
+    item = source(hub, package="owner/talk", sha256="''").replace("{text_field: body}", "{form: conversations}")
+    finished = run_module("data", "pin", write_recipe(tmp_path, item))
+    assert finished.returncode == 0, finished.stderr
+    wanted = hashlib.sha256((canonical_json({"messages": talk}) + b"\n") * 3).hexdigest()
+    assert finished.stdout.split() == [f"sources.items.0.sha256={wanted}"]
+
+
 def test_a_killed_fetch_goes_on_where_it_was_through_faults_and_ends_in_the_same_rows(hub: Hub, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, source(hub))
     last = hub.path(CORPUS, "data/2.jsonl")

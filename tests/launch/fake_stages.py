@@ -137,8 +137,8 @@ def agent(arguments: list[str]) -> None:
 
 def launch(arguments: list[str]) -> None:
     """What `python -m launch run` does, over the stages of this house."""
+    from core.stages import read_stages
     from launch.pipeline import conclude, walk
-    from launch.stages import read_stages
 
     recipe, overrides = recipe_and_overrides(arguments, "python -m fake launch")
     conclude(walk(recipe, overrides, stages=read_stages(Path("stages.yaml")), root=Path.cwd()))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigError
-from launch.stages import read_stages
+from core.stages import read_stages
 from tests.conftest import run_module
 from tests.launch.conftest import House
 
