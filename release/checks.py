@@ -13,7 +13,7 @@ from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import Line, full_head, trajectory_head
 from core.progress import Progress
-from core.stages import read_stages, sections_of
+from core.stages import read_stages
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.config import ReleaseConfig
 from release.contents import MERGE, QUANTIZE, TRAIN, Bundle, read_whole
@@ -57,7 +57,10 @@ def code(bundle: Bundle) -> str:
     clone(folder, unpacked)
     expect("the format in bundle.json", bundle.record["format"], FORMAT)
     expect("the code tree in bundle.json", bundle.record["code_tree"], tree["tree"])
-    graph = read_stages(unpacked / "conf" / "stages.yaml", sections=sections_of(str(bundle.recipe_path)))
+    graph = read_stages(
+        unpacked / "conf" / "stages.yaml",
+        sections=[name for name, section in bundle.recipe.items() if section is not None],
+    )
     expect("config/stages.yaml", read_whole(bundle), {stage.name: stage.plain() for stage in graph})
     for stage, artifact in bundle.artifacts.items():
         expect(f"the code of stage {stage}", artifact["code"], stage_code_hash(tree, bundle.stages[stage]["folder"]))
