@@ -11,9 +11,9 @@ PAGE = ROOT / "docs/tampering.md"
 HEAD = """# Which level catches which forgery
 
 Made by `python -m tests.release.tampering_page` of the lists in `tests/release/forgeries.py`, `deep_forgeries.py` and
-`merged_forgeries.py`; a test keeps it true, and each row is a test that makes the forgery and sees the named checks fail. V1 stands in every
-row: with the right root, or the maker's key, no changed byte passes. All other columns are about a maker who writes the
-manifest anew. V5 redoes everything, and V6 is another party's word.
+`merged_forgeries.py`; a test keeps it true, and each row is a test that makes the forgery and sees the named checks
+fail. V1 stands in every row: with the right root, or the maker's key, no changed byte passes. All other columns are
+about a maker who writes the manifest anew. V5 redoes everything, and V6 is another party's word.
 """
 SIMPLE = """
 ## Forged, with a new manifest

@@ -10,14 +10,14 @@ import yaml
 from core.artifact import current
 from core.errors import DataError
 from core.hashing import hash_file
-from release.checks import code, lineage, weights
+from release.checks import code, weights
 from release.contents import Bundle, open_bundle
 from release.derived import derived
 from release.form import form
 from release.manifest import NAME, manifest_root
 from release.signing.statements import provenance_statement
 from release.verdict import InconclusiveError, Verdict
-from release.verify import CHECKS, OF_TRAINING, is_due, judge
+from release.verify import CHECKS, OF_TRAINING, is_due
 from tests.conftest import run_module
 from tests.release.conftest import run_in
 from tests.release.forgeries import Forgery
