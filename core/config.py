@@ -26,6 +26,7 @@ CONF = ROOT / "conf"
 # The pipeline that recipes go through; no recipe itself.
 STAGES = CONF / "stages.yaml"
 PLACEMENT = "placement"
+ADDED = "added"
 
 Schema = TypeVar("Schema")
 
@@ -54,6 +55,16 @@ def placement(default: Any) -> Any:
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata={PLACEMENT: True})
     return dataclasses.field(default=default, metadata={PLACEMENT: True})
+
+
+def added(default: Any) -> Any:
+    """A field that came later and is identity where it is used: as long as it has its default it is not hashed.
+
+    So configurations from before it, and their hashes, stay what they were. `default` may be a value or a factory.
+    """
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata={ADDED: True})
+    return dataclasses.field(default=default, metadata={ADDED: True})
 
 
 def load(recipe: str, section: str, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
@@ -140,13 +151,25 @@ def _compose_named(name: str, groups: tuple[str, ...]) -> "DictConfig":
 
 
 def identity(config: Any) -> dict[str, Any]:
-    """What of a section decides the result, as JSON values: placement fields are left out at every depth."""
-    return {name: _plain(getattr(config, name)) for name in identity_names(type(config))}
+    """What of a section decides the result, as JSON values: placement fields are left out at every depth.
+
+    So are `added` fields that have their default.
+    """
+    unused = [field.name for field in dataclasses.fields(config) if _is_unused(config, field)]
+    return {name: _plain(getattr(config, name)) for name in identity_names(type(config)) if name not in unused}
 
 
 def identity_names(schema: type) -> list[str]:
     """The fields of a section's dataclass that decide the result."""
     return [field.name for field in dataclasses.fields(schema) if not field.metadata.get(PLACEMENT)]
+
+
+def _is_unused(config: Any, field: "dataclasses.Field[Any]") -> bool:
+    if not field.metadata.get(ADDED):
+        return False
+    factory = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
+    return bool(getattr(config, field.name) == default)
 
 
 def _enum_names(hint: Any, value: Any) -> Any:

@@ -18,6 +18,8 @@ from core.hashing import canonical_json, sha256_hex
 
 FORMAT = "wholegrain-ledger-1"
 START = "0" * 64
+# What the first line says that a run takes of its parent, if it is not all.
+WEIGHTS = "weights"
 # The order in which fields are compared: the first one that differs is the nearest to the cause.
 FIELDS = ("step", "tokens", "batch", "lr", "loss", "grads", "norm", "state")
 
@@ -37,18 +39,35 @@ class Difference:
         return f"step {self.step}, field {self.field}: {self.left} against {self.right}"
 
 
-def genesis(*, code: str, config: str, data: str, profile: str, parent: Line | None = None) -> Line:
+def genesis(
+    *,
+    code: str,
+    config: str,
+    data: str,
+    profile: str,
+    parent: Line | None = None,
+    objective: str = "",
+    reference: str = "",
+) -> Line:
     """The first line: hashes of the code tree, identity configuration, data root and numerics profile.
 
-    A run that goes on from another's checkpoint names that parent's step, ledger head and state root.
+    A run that goes on from another's checkpoint names that parent's step, ledger head and state root; one that takes
+    its weights alone says so. `objective` is what is learned if that is not text, `reference` the SHA-256 of what
+    preferences are measured against (train/reference.py).
     """
     first = {"ledger": FORMAT, "code": code, "config": config, "data": data, "profile": profile, "prev": START}
-    return {**first, "parent": parent} if parent else first
+    more = {"parent": parent, "objective": objective, "reference": reference}
+    return {**first, **{name: value for name, value in more.items() if value}}
+
+
+def takes_weights(first: Line) -> bool:
+    """Whether a run with this first line takes the weights of another, and nothing else of it."""
+    return bool(first.get("parent", {}).get("takes") == WEIGHTS)
 
 
 def parent_step(first: Line) -> int:
-    """The step behind which a ledger with this first line begins; 0 without a parent."""
-    return int(first.get("parent", {}).get("step", 0))
+    """The step behind which a ledger with this first line begins; 0 without a parent, or with its weights alone."""
+    return 0 if takes_weights(first) else int(first.get("parent", {}).get("step", 0))
 
 
 class Ledger:

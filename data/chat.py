@@ -118,6 +118,12 @@ def encode(messages: Sequence[Message], tokenizer: ChatTokenizer, *, is_last_onl
     return Masked(np.array([*ids, tokenizer.eos_id], dtype=np.int64), np.array([*mask, False], dtype=np.bool_))
 
 
+def ask(messages: Sequence[Message], tokenizer: ChatTokenizer) -> list[int]:
+    """The ids of a conversation up to where the assistant begins to answer; the answer ends with the id of END."""
+    ids: list[int] = encode(messages, tokenizer).ids[:-1].tolist()
+    return [*ids, tokenizer.special_ids[f"<|{ASSISTANT}|>"]]
+
+
 def decode(ids: Sequence[int], tokenizer: ChatTokenizer) -> list[Message]:
     """The messages of ids that `encode` gave. Raises DataError if they are not of the template."""
     roles = {one: name.strip("<|>") for name, one in tokenizer.special_ids.items() if name != END}

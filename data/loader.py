@@ -49,6 +49,7 @@ class Loader:
         self.shape = shape
         self.form = form_of(record)
         self.rows = rows_of(self.form)
+        self.tokenizer_sha256: str = record["tokenizer_sha256"]
         self.order = order_of(record)
         self._record = record
         self._streams: list[TokenStream] = []
@@ -89,7 +90,7 @@ class Loader:
         Raises ConfigError if there is no such step or micro-batch.
         """
         batch = np.empty((self.shape.micro_batch * self.rows, self.seq_len + 1), dtype=np.int64)
-        for row, sample in enumerate(self._samples(step, index)):
+        for row, sample in enumerate(self.samples(step, index)):
             if self.form is Form.TEXT:
                 batch[row] = self._streams[sample.source].read(sample.window * self.seq_len, self.seq_len + 1)
             else:
@@ -100,14 +101,23 @@ class Loader:
         """Which targets of `batch(step, index)` count, [B, T] or of pairs [2B, T]; None of plain text: all do."""
         if self.form is Form.TEXT:
             return None
-        return np.concatenate([self._wholes[s.source].counted(s.window) for s in self._samples(step, index)])
+        return np.concatenate([self._wholes[s.source].counted(s.window) for s in self.samples(step, index)])
 
     def target_count(self, step: int) -> int:
         """How many targets of a whole step count, those of all micro-batches together; at least one a row."""
         if self.form is Form.TEXT:
             return self.shape.samples * self.seq_len
-        samples = (sample for index in range(self.shape.micro_batches) for sample in self._samples(step, index))
+        samples = (sample for index in range(self.shape.micro_batches) for sample in self.samples(step, index))
         return sum(self._wholes[sample.source].target_count(sample.window) for sample in samples)
+
+    def whole(self, sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Ids and what counts of one sample of conversations or pairs, `rows` of them, whichever step it is of."""
+        windows = self._wholes[sample.source]
+        return windows.ids(sample.window), windows.counted(sample.window)
+
+    def samples(self, step: int, index: int) -> list[Sample]:
+        """The samples of a micro-batch."""
+        return [self.order.sample(step, index, row, self.shape) for row in range(self.shape.micro_batch)]
 
     def digest(self, step: int) -> str:
         """SHA-256 over the token ids of a whole step, micro-batches in the order of their index, as 32-bit integers.
@@ -121,9 +131,6 @@ class Loader:
             if counted is not None:
                 digest.update(counted.astype(np.uint8).tobytes())
         return digest.hexdigest()
-
-    def _samples(self, step: int, index: int) -> list[Sample]:
-        return [self.order.sample(step, index, row, self.shape) for row in range(self.shape.micro_batch)]
 
 
 def form_of(record: Mapping[str, Any]) -> Form:

@@ -21,12 +21,12 @@ from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError
 from core.hashing import hash_file
 from data.chat import TEMPLATE, Form
-from data.chatpack import DROPPED, chat_facts, chat_record, encode_chats, write_chats
+from data.chatpack import chat_facts, chat_record, encode_chats, write_chats
 from data.corpus.keys import write_keys
 from data.course import Course, plan_course
 from data.engine import run_tasks, working
 from data.engineconfig import EngineConfig
-from data.heldout import write_heldout
+from data.heldout import write_heldout, write_heldout_chats
 from data.limits import check_run
 from data.order import order_of
 from data.orderfile import describe, write_order
@@ -78,7 +78,14 @@ def write_pack(
     opened = Tokenizer.open(model)
     if config.form is not Form.TEXT:
         facts, root = write_chat_pack(
-            aside, files, tokenizer=opened, model=model, course=course, identity=identity, engine=engine
+            aside,
+            files,
+            clean=clean.folder,
+            tokenizer=opened,
+            model=model,
+            course=course,
+            identity=identity,
+            engine=engine,
         )
         return {**facts, "data_root": root, "sources_left_out": sorted(available.keys() - files.keys())}
     sidecars: dict[str, list[Sidecar]] = {}
@@ -113,6 +120,7 @@ def write_chat_pack(
     aside: Path,
     files: Mapping[str, list[Path]],
     *,
+    clean: Path,
     tokenizer: Tokenizer,
     model: Path,
     course: Course,
@@ -122,7 +130,6 @@ def write_chat_pack(
     """Write shards of conversations or pairs and order.json; the facts, and the data root. Raises as write_pack."""
     config = course.config
     chat = chat_record(tokenizer, config)
-    (aside / DROPPED).write_bytes(b"")
     with working(aside) as work:
         encoded = encode_chats(files, config, model=model, work=work, identity=identity, engine=engine)
         text_bytes = {source: sum(part.text_bytes for part in parts) for source, parts in encoded.items()}
@@ -132,7 +139,13 @@ def write_chat_pack(
     record = {**_vocabulary(tokenizer, model), **chat, **course.record(sources)}
     if course.run:
         check_run(record, order_of(record), samples=course.run.samples)
-    return chat_facts(sources, text_bytes, config), write_order(aside, record)
+    root = write_order(aside, record)
+    facts = chat_facts(sources, text_bytes, config)
+    if config.heldout_tokens:
+        facts["heldout"] = write_heldout_chats(
+            aside, clean, tokenizer, tokens=config.heldout_tokens, seq_len=config.seq_len
+        )
+    return facts, root
 
 
 def _vocabulary(tokenizer: Tokenizer, model: Path) -> dict[str, Any]:

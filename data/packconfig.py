@@ -165,8 +165,8 @@ class PackConfig:
             return
         if self.base.is_on:
             raise ConfigError(f"pack.form is {self.form.value}, but a parent's mixture is of text; leave out pack.base")
-        if self.heldout_tokens:
-            raise ConfigError(f"pack.heldout_tokens is of text, pack.form is {self.form.value}; leave it at 0")
+        if self.heldout_tokens and self.form is Form.PAIRS:
+            raise ConfigError("pack.heldout_tokens is of text and conversations, pack.form is pairs; leave it at 0")
 
     def _check_phases(self) -> None:
         if self.phases and self.weights:

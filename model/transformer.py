@@ -77,8 +77,12 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         targets_BT: Tensor | None = None,
         z_loss: float = 0.0,
+        is_masked: bool = False,
+        is_by_row: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits [B, T, V] in fp32, or with targets the two sums of `Loss`.
+        """Logits [B, T, V] in fp32, or with targets the two sums of `Loss`, or with `is_by_row` the sums told of rows.
+
+        Targets that are NO_TARGET are not told; with `is_masked` they are not followed either.
 
         Attention stays within the documents that `document_BT` numbers, or is causal without it. With a cache, the
         tokens follow those it has seen, and it grows by them. Raises ConfigError beyond max_seq_len.
@@ -90,13 +94,30 @@ class Transformer(nn.Module):
             x_BTD = block(x_BTD, context, cache.layers[index] if cache else None)
         if cache:
             cache.length += tokens_BT.shape[1]
-        return self.logits(x_BTD) if targets_BT is None else self.losses(x_BTD, targets_BT, z_loss)
+        if targets_BT is None:
+            return self.logits(x_BTD)
+        if is_by_row:
+            return self.row_losses(x_BTD, targets_BT)
+        return self.losses(x_BTD, targets_BT, z_loss, is_masked=is_masked)
 
-    def losses(self, x_BTD: Tensor, targets_BT: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, x_BTD: Tensor, targets_BT: Tensor, z_loss: float, *, is_masked: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """What the stream after the last block costs: the sums told and followed (`Loss`)."""
         logits_BTV = self.logits(x_BTD)
         told = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="sum")
-        return told, told + z_loss * logits_BTV.logsumexp(-1).square().sum() if z_loss else told
+        if not z_loss:
+            return told, told
+        squares_BT = logits_BTV.logsumexp(-1).square()
+        if is_masked:
+            squares_BT = squares_BT.masked_fill(targets_BT == NO_TARGET, 0.0)
+        return told, told + z_loss * squares_BT.sum()
+
+    def row_losses(self, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """Of every row [B] the sum of -log p over its targets."""
+        logits_BTV = self.logits(x_BTD)
+        lost = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+        return lost.view(targets_BT.shape).sum(1)
 
     def logits(self, x_BTD: Tensor) -> Tensor:
         """Logits of the stream after the last block."""
@@ -126,10 +147,14 @@ class Transformer(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Of a micro-batch: the sum of -log p(next token) over its targets, and what training follows. Scalars in fp32."""
+    """Of a micro-batch: the sum of -log p(next token) over its targets, and what training follows. Scalars in fp32.
+
+    Of pairs what is told is followed; `margins`, of [B], says by how much each prefers what was chosen.
+    """
 
     told: Tensor
     followed: Tensor
+    margins: Tensor | None = None
 
 
 def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int, *, z_loss: float = 0.0) -> Loss:
@@ -143,6 +168,26 @@ def next_token_loss(model: nn.Module, tokens_BT1: Tensor, bos_id: int, *, z_loss
     document_BT = (tokens_BT == bos_id).cumsum(dim=1)
     told, followed = model(tokens_BT, document_BT, targets_BT=targets_BT, z_loss=z_loss)
     return Loss(told, followed)
+
+
+def counted_loss(model: nn.Module, tokens_BT1: Tensor, counted_BT: Tensor, *, bos_id: int, z_loss: float = 0.0) -> Loss:
+    """The loss over the targets that count; exactly zero, with gradients of zero, if none does."""
+    tokens_BT, document_BT, targets_BT = _masked(tokens_BT1, counted_BT, bos_id)
+    told, followed = model(tokens_BT, document_BT, targets_BT=targets_BT, z_loss=z_loss, is_masked=True)
+    return Loss(told, followed)
+
+
+def row_losses(model: nn.Module, tokens_BT1: Tensor, counted_BT: Tensor, *, bos_id: int) -> Tensor:
+    """Of every row [B] the sum of -log p(next token) over the targets that count, in fp32."""
+    tokens_BT, document_BT, targets_BT = _masked(tokens_BT1, counted_BT, bos_id)
+    lost_B: Tensor = model(tokens_BT, document_BT, targets_BT=targets_BT, is_by_row=True)
+    return lost_B
+
+
+def _masked(tokens_BT1: Tensor, counted_BT: Tensor, bos_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
+    document_BT = (tokens_BT == bos_id).cumsum(dim=1)
+    return tokens_BT, document_BT, targets_BT.masked_fill(~counted_BT, NO_TARGET)
 
 
 def text_loss(model: nn.Module, tokens_BT1: Tensor, *, bos_id: int, eos_id: int) -> Tensor:

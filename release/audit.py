@@ -144,7 +144,7 @@ def start_of(bundle: Bundle, segment: Segment) -> Path | str:
     """What a replay of the segment begins with; an empty string if that is not there."""
     if segment.start > bundle.first_step:
         return bundle.checkpoints.get(segment.start, "")
-    return "init" if not segment.start or bundle.start.is_dir() else ""
+    return "init" if not bundle.has_start or bundle.start.is_dir() else ""
 
 
 def _ranks(bundle: Bundle) -> str:

@@ -11,7 +11,7 @@ from core.codetree import ROOT
 from core.config import identity_names
 from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
-from core.ledger import Line, full_head, trajectory_head
+from core.ledger import Line, full_head, takes_weights, trajectory_head
 from core.progress import Progress
 from core.stages import read_stages
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
@@ -29,6 +29,7 @@ from release.weights import contents, state_root
 
 WEIGHTS = "model.safetensors"
 TENSORS = (WEIGHTS, "optimizer.safetensors")
+REFERENCE = "logs/reference.bin"
 PUBLISHED = "weights/final/model.safetensors"
 
 
@@ -92,6 +93,10 @@ def ledger(bundle: Bundle) -> str:
     first, trained = lines[0], bundle.trained
     config = hash_value({"model": trained["model"], "train": trained["train"]})
     expect("the configuration in the first line", first["config"], config)
+    expect("the objective in the first line", first.get("objective"), trained["train"].get("objective"))
+    reference = bundle.folder / REFERENCE
+    found = hash_file(reference) if reference.is_file() else None
+    expect("the reference of preferences in the first line", first.get("reference"), found)
     expect("the data root in the first line", first["data"], hash_file(bundle.pack / "order.json"))
     expect("the code in the first line", first["code"], bundle.artifacts["train"]["code"])
     profile = bundle.read_json("env/profile.json")
@@ -230,7 +235,11 @@ def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
             "the parent's with --parent FOLDER"
         )
     expect("the state root of the parent's tensors", state_root(bundle.start / file for file in TENSORS), root)
-    return f"goes on from step {parent['step']}, whose tensors have the state root that the parent's ledger names"
+    how = "takes the weights of" if takes_weights(bundle.ledger[0]) else "goes on from"
+    weights = parent.get("weights_sha256")
+    if weights:
+        expect("the SHA-256 of the parent's weights", hash_file(bundle.start / WEIGHTS), weights)
+    return f"{how} step {parent['step']}, whose tensors have the state root that the parent's ledger names"
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:

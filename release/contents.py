@@ -153,16 +153,35 @@ class Bundle:
         return self.folder / "config" / "recipe.yaml"
 
     @property
+    def has_start(self) -> bool:
+        """Whether the run begins with what another made: with all of its state, or with its weights."""
+        return self.is_trained and "parent" in self.ledger[0]
+
+    @property
+    def start_step(self) -> int:
+        """The step of that state in the other run."""
+        return int(self.ledger[0]["parent"]["step"])
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Positions of a step; of a pair those of both its answers."""
+        train = self.trained.get("train")
+        if not train:
+            return 0
+        rows = 2 if train.get("objective") == "preference" else 1
+        return int(train["micro_batches"] * train["micro_batch"] * rows * self.recipe["pack"]["seq_len"])
+
+    @property
     def start(self) -> Path:
         """The checkpoint that the run goes on from: the given one, else the one inside, which may be missing."""
         if self.parent == Path():
-            return start_folder(self.folder, self.first_step)
-        inner = self.parent / "checkpoints" / f"step-{self.first_step:06d}"
+            return start_folder(self.folder, self.start_step)
+        inner = self.parent / "checkpoints" / f"step-{self.start_step:06d}"
         return inner if inner.is_dir() else self.parent
 
     def runnable_recipe(self) -> Path:
         """A recipe for verbs that train: the resolved one, with the place of the parent's checkpoint."""
-        if not self.first_step:
+        if not self.has_start:
             return self.recipe_path
         train = self.recipe["train"]
         placed = {**train, "start": {**train["start"], "checkpoint": str(self.start)}}

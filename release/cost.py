@@ -23,8 +23,6 @@ FORMULA = "6 for each weight that is multiplied, and 12 layers x width x window 
 CORE_WATTS = 10.0
 # More operations a second than any device does today: a core (AMX in bf16 is some 2e12), a GPU (some 5e15).
 MOST_FLOPS = {"core": 1e13, "gpu": 5e16}
-# Of a run that trains nothing.
-NOTHING = {"micro_batches": 0, "micro_batch": 0}
 HOUR_S, KWH_J = 3600.0, 3.6e6
 
 Record = dict[str, Any]
@@ -33,9 +31,9 @@ Event = Mapping[str, Any]
 
 def stated(bundle: Bundle, words: Words) -> Record:
     """cost.json: what follows from the rest of the bundle, and what the author declares."""
-    model, train = bundle.trained["model"], bundle.trained.get("train", NOTHING)
+    model = bundle.trained["model"]
     seq_len = int(bundle.recipe["pack"]["seq_len"])
-    tokens = len(bundle.steps) * train["micro_batches"] * train["micro_batch"] * seq_len
+    tokens = len(bundle.steps) * bundle.tokens_per_step
     per_token = flops_per_token(model, seq_len=seq_len)
     rows = [
         _row("tokens", tokens, "tokens", COMPUTED, "steps x micro_batches x micro_batch x window"),

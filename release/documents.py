@@ -125,7 +125,8 @@ def _origins(lineage: Mapping[str, Any]) -> str:
         "It begins with initial weights." if lineage["kinds"][0] != "merge" else "It was merged of weights of others."
     )
     if start:
-        said = f"Its weights go on from step {start['step']} of another run, state root `{start['state_root']}`"
+        taken = "were taken from" if "takes" in start else "go on from"
+        said = f"Its weights {taken} step {start['step']} of another run, state root `{start['state_root']}`"
         said += f" (licence {start['license']})."
     rows = [
         (

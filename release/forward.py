@@ -84,8 +84,9 @@ def losses(bundle: Bundle) -> str:
     The initial weights are made from the seed again; the ledger holds no root of them, and the loss stands for it.
     """
     code, recipe = bundle.runnable_code(), bundle.runnable_recipe()
-    states: dict[int, Any] = {0: "init"} if not bundle.first_step else {}
-    if bundle.first_step and bundle.start.is_dir():
+    is_there = not bundle.has_start or bundle.start.is_dir()
+    states: dict[int, Any] = {0: "init"} if not bundle.first_step and is_there else {}
+    if bundle.first_step and is_there:
         states[bundle.first_step] = bundle.start
     last = bundle.first_step + len(bundle.ledger) - 1
     states |= {step: folder for step, folder in bundle.checkpoints.items() if step < last}
@@ -103,7 +104,8 @@ def losses(bundle: Bundle) -> str:
             told = f"the loss of step {step + 1} is {said}, but the state before it gives {again}"
             # Never a PASS: this level's claims are bitwise.
             _differ(told, bundle.profile_difference, is_far=not distance <= FAR or not bundle.profile_difference)
-    named = ", ".join(str(step) if step else "0 (made from the seed again)" for step in sorted(states))
+    begun = "0 (the parent's weights)" if bundle.has_start else "0 (made from the seed again)"
+    named = ", ".join(str(step) if step else begun for step in sorted(states))
     return f"the states after steps {named} give the next step's loss, to the bit"
 
 

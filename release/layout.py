@@ -18,6 +18,7 @@ PLACES = (
     ("manifest", "", "data/"),
     ("train", "config.json", "config/train.json"),
     ("train", "ledger.jsonl", "logs/ledger.jsonl"),
+    ("train", "reference.bin", "logs/reference.bin"),
     ("train", "checkpoints/", "checkpoints/"),
     ("merge", "config.json", "config/merge.json"),
     ("merge", "merge.json", "logs/merge.json"),

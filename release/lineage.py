@@ -156,6 +156,11 @@ def read_lineage(
     Raises DataError for a parent that is damaged or of which nothing comes, and where one is missing.
     """
     start = first.get("parent")
+    if start and "state_root" not in start:
+        raise DataError(
+            f"the run took weights by their SHA-256 {start['weights_sha256']}, of which no ledger tells; name the "
+            "checkpoint that they are of, by train.start.state_root"
+        )
     taken = [one["weights_sha256"] for one in merged]
     parents = [
         _parent(parent_folder(folder, root), root, start=start, base_sha256=base_sha256, taken=taken) for root in roots
@@ -183,7 +188,8 @@ def read_lineage(
 
 def kinds_of(stages: Sequence[str], first: Mapping[str, Any]) -> list[str]:
     """How the published weights came about, in order: a training's kind, `merge` and `quantized`."""
-    kinds = {"train": "continued" if first.get("parent") else "pretrain", "merge": "merge", "quantize": "quantized"}
+    trained = first.get("objective") or ("continued" if first.get("parent") else "pretrain")
+    kinds = {"train": trained, "merge": "merge", "quantize": "quantized"}
     return [kind for stage, kind in kinds.items() if stage in stages]
 
 

@@ -13,8 +13,7 @@ def rates(bundle: Bundle) -> str:
     train = bundle.trained["train"]
     answer = ask(bundle.runnable_code(), "train", "rates", bundle.runnable_recipe()).split()
     expect("the number of learning rates", len(answer), train["steps"])
-    shape = train["micro_batches"] * train["micro_batch"] * bundle.read_json("data/pack/order.json")["seq_len"]
     for line in bundle.ledger[1:]:
         expect(f"the learning rate of step {line['step']}", line["lr"], answer[line["step"] - 1])
-        expect(f"the tokens after step {line['step']}", line["tokens"], line["step"] * shape)
+        expect(f"the tokens after step {line['step']}", line["tokens"], line["step"] * bundle.tokens_per_step)
     return f"learning rates and token counts of all {len(bundle.ledger) - 1} steps follow from the configuration"

@@ -139,10 +139,10 @@ def _place_parents(recipe: Record, bundle: Bundle) -> None:
                 "folder that holds them with --parent"
             )
         source["folder"] = str(inside if inside.is_dir() else _folder_of(bundle.parent, source["weights_sha256"]))
-    if bundle.first_step:
+    if bundle.has_start:
         if not (bundle.start / CHECKPOINT[0]).is_file():
             raise ConfigError(
-                f"the run goes on from step {bundle.first_step} of another, whose checkpoint is not in the bundle; "
+                f"the run goes on from step {bundle.start_step} of another, whose checkpoint is not in the bundle; "
                 "give --parent with the checkpoint's folder, or the parent's bundle"
             )
         recipe["train"]["start"]["checkpoint"] = str(bundle.start)

@@ -53,6 +53,7 @@ def audit(work: Work, request: Request) -> None:
     told = kept()
     assert told, "audits are asked for by a keeper"
     from train.loop import open_loader, prepare
+    from train.reference import compute_reference
 
     recipe = alone(work.recipe)
     world = World(rank=0, size=1, device=recipe.profile.device.value)
@@ -60,7 +61,9 @@ def audit(work: Work, request: Request) -> None:
     chain, step = choose(chains(tiers.inventory()), request, recipe=recipe)
     audited: list[Audited] = []
     if chain:
-        job = prepare(recipe, world=world, loader=open_loader(recipe, work.pack), checkpoint=None, is_filled=False)
+        loader = open_loader(recipe, work.pack)
+        reference = compute_reference(recipe, loader, world=world, steps=[step])
+        job = prepare(recipe, world=world, loader=loader, checkpoint=None, is_filled=False, reference=reference)
         tiers.restore(job, chain, after=step - 1)
         audited = [
             again(job, chain, step=step, index=index)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from core.config import placement
+from core.config import added, placement
 from core.errors import ConfigError
 
 
@@ -43,6 +43,26 @@ class Placement(Enum):
     def is_grouped(self) -> bool:
         """Whether there must be a process group even if there is one rank only."""
         return self not in (Placement.REPLICATED, Placement.ZERO1)
+
+
+class Objective(Enum):
+    """What is learned (objective.py)."""
+
+    NEXT_TOKEN = "next_token"
+    """Every next token of text."""
+    SFT = "sft"
+    """The answers in conversations: of their tokens those that count."""
+    PREFERENCE = "preference"
+    """To prefer the chosen answers of pairs to the rejected ones: DPO."""
+
+
+class Takes(Enum):
+    """What a run takes over from another (`train.start`)."""
+
+    ALL = "all"
+    """Weights, moments, step and spike state: it goes on behind the step."""
+    WEIGHTS = "weights"
+    """Weights alone: it begins at step 0 with moments of zero and its own schedule and data."""
 
 
 class Schedule(Enum):
@@ -134,13 +154,25 @@ class SpikeConfig:
 class StartConfig:
     """The checkpoint of another run from which this one goes on (parent.py); without, it begins with initial weights.
 
-    The state root says which state it is, whatever run made it and wherever it lies.
+    The state root says which state it is, whatever run made it and wherever it lies. With takes=weights `checkpoint`
+    may also be a folder with model.safetensors, or a bundle; the SHA-256 of that file then names them.
     """
 
     checkpoint: Path = placement(Path)
     state_root: str = ""
+    takes: Takes = added(Takes.ALL)
+    weights_sha256: str = added("")
 
     def __post_init__(self) -> None:
+        if self.takes is Takes.WEIGHTS:
+            if self.checkpoint == Path() or bool(self.state_root) == bool(self.weights_sha256):
+                raise ConfigError(
+                    "train.start.takes is weights: it needs checkpoint, and one of state_root (in the checkpoint's "
+                    "state.json) and weights_sha256 (of model.safetensors)"
+                )
+            return
+        if self.weights_sha256:
+            raise ConfigError("train.start.weights_sha256 names weights alone; set train.start.takes=weights")
         if (self.checkpoint != Path()) != bool(self.state_root):
             raise ConfigError(
                 "train.start needs checkpoint and state_root together; give the folder, and the root in its state.json"
@@ -149,7 +181,31 @@ class StartConfig:
     @property
     def is_given(self) -> bool:
         """Whether there is a parent."""
-        return bool(self.state_root)
+        return bool(self.state_root or self.weights_sha256)
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the run goes on behind its parent's step."""
+        return self.is_given and self.takes is Takes.ALL
+
+
+@dataclass(kw_only=True, slots=True)
+class PreferenceConfig:
+    """DPO's numbers (Rafailov et al. 2023, arXiv:2305.18290).
+
+    beta             how much the model is held near the weights it began with
+    label_smoothing  the share of pairs that are taken to be labelled the wrong way (Mitchell 2023, conservative DPO)
+    """
+
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0 or not 0 <= self.label_smoothing < 0.5:
+            raise ConfigError(
+                f"train.preference has beta {self.beta} and label_smoothing {self.label_smoothing}; give above 0, and "
+                "from 0 to below 0.5"
+            )
 
 
 RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
@@ -198,6 +254,8 @@ class TrainConfig:
     z_loss: float = 0.0
     spikes: SpikeConfig = field(default_factory=SpikeConfig)
     start: StartConfig = field(default_factory=StartConfig)
+    objective: Objective = added(Objective.NEXT_TOKEN)
+    preference: PreferenceConfig = added(PreferenceConfig)
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
     grad_digest_every_steps: int = 1
@@ -233,6 +291,7 @@ class TrainConfig:
                 if not is_good(getattr(self, name)):
                     raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be {wanted}")
         self._check_schedule()
+        self._check_objective()
         self._check_placement()
 
     def _check_schedule(self) -> None:
@@ -251,6 +310,26 @@ class TrainConfig:
             raise ConfigError(
                 f"train.decay_steps is {self.decay_steps}; {self.schedule.value} has no such part, leave it out"
             )
+
+    def _check_objective(self) -> None:
+        how = self.objective
+        if how is not Objective.PREFERENCE and self.preference != PreferenceConfig():
+            raise ConfigError(f"train.preference has no effect on objective {how.value}; leave it out")
+        if how is not Objective.NEXT_TOKEN and self.eval_every_steps:
+            raise ConfigError(
+                f"train.eval_every_steps is {self.eval_every_steps}, but it measures held-out text, and objective "
+                f"{how.value} has a pack without; leave it at 0"
+            )
+        if how is not Objective.PREFERENCE:
+            return
+        if self.start.takes is not Takes.WEIGHTS:
+            raise ConfigError(
+                "train.objective is preference, which is measured against the weights that the run begins with; give "
+                "train.start with takes=weights"
+            )
+        for name, is_set in (("z_loss", self.z_loss > 0), ("spikes.is_on", self.spikes.is_on)):
+            if is_set:
+                raise ConfigError(f"train.{name} is of no use to objective preference; leave it out")
 
     def _check_placement(self) -> None:
         if self.balance_every_steps and (

@@ -47,6 +47,7 @@ def compile_parts(model: Transformer) -> None:
     for block in model.blocks:
         block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=OPTIONS)
     model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]
+    model.row_losses = torch.compile(model.row_losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]
 
 
 def recompute_blocks(model: Transformer) -> None:

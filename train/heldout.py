@@ -3,7 +3,8 @@
 Batch k, of the shape of a micro-batch, is computed on rank k mod W, by the kernels of training; what it gives is moved
 to all ranks unchanged and added exactly, so neither the number of ranks nor the placement leaves a trace. Text alone is
 measured: every token of a document that is no mark is a target once, with what its window holds of the document before
-it. So a document that is longer than a window costs more here than in stage evaluate, whose windows overlap.
+it; of a conversation, what the assistant says and its end. So a document that is longer than a window costs more here
+than in stage evaluate, whose windows overlap.
 """
 
 import math
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from core.errors import DeterministicError
 from data.heldout import Heldout
-from model.transformer import text_loss
+from model.transformer import NO_TARGET, text_loss
 from train.fsdp2 import interleaved
 from train.placed import Placed
 from train.runtime import World
@@ -89,10 +91,22 @@ def _batches(heldout: Heldout, *, placed: Placed, world: World) -> Sequence[floa
     words = torch.zeros(len(heldout.batches), dtype=torch.int64)
     for turn in interleaved(range(len(heldout.batches)), rank=world.rank, world_size=world.size):
         tokens_BT1 = torch.from_numpy(heldout.batch(turn.index)).to(world.device)
-        nats = float(text_loss(placed.model, tokens_BT1, bos_id=heldout.bos_id, eos_id=heldout.eos_id))
+        nats = float(_nats(placed.model, tokens_BT1, heldout.counted(turn.index), heldout=heldout))
         if not turn.is_dummy:
             words[turn.index] = WORD.unpack(RESULT.pack(nats))[0]
     placed.settle()
     # Every word is zero on all ranks but one: the sum only moves it.
     world.add_integers(words)
     return [RESULT.unpack(WORD.pack(word))[0] for word in words.tolist()]
+
+
+def _nats(model: nn.Module, tokens_BT1: Tensor, counted: Any, *, heldout: Heldout) -> Tensor:
+    """The sum over a batch's targets: those of text, or of a conversation those that count, a bool array [B, T]."""
+    if counted is None:
+        return text_loss(model, tokens_BT1, bos_id=heldout.bos_id, eos_id=heldout.eos_id)
+    tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
+    document_BT = (tokens_BT == heldout.bos_id).cumsum(dim=1)
+    is_left_out = ~torch.from_numpy(counted).to(tokens_BT1.device)
+    told: Tensor
+    told, _ = model(tokens_BT, document_BT, targets_BT=targets_BT.masked_fill(is_left_out, NO_TARGET))
+    return told

@@ -97,6 +97,21 @@ def import_state(folder: Path, place: Path, *, recipe: Recipe) -> Checkpoint:
         return _commit(source, aside, place, hashes=hashes)
 
 
+def open_weights(
+    folder: Path, wanted: Mapping[str, Tensor], *, recipe: Recipe, opened: ExitStack
+) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a folder by our names, in fp32, one in memory at a time; `wanted` has their shapes.
+
+    Raises DataError naming the first file or tensor that is missing, damaged or of another kind.
+    """
+    source = read_source(folder, recipe=recipe, names=list(wanted))
+    tensors = _open_all(source, folder, opened)
+    _check_names(folder, tensors, source)
+    for name, own in wanted.items():
+        theirs = source.names[name]
+        yield name, _checked(theirs, tensors[theirs].get_tensor(theirs), own.shape, source)
+
+
 def kept_shapes(recipe: Recipe) -> dict[str, torch.Size]:
     """The shapes of weights and moments of a recipe's runs, by name."""
     with torch.device("meta"):

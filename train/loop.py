@@ -33,15 +33,18 @@ from train.balance import Balance
 from train.canonical import contiguous_ranges
 from train.chain import chains
 from train.checkpoint import fill_weights, read_moments
-from train.config import Save, TrainConfig, WandbMode
+from train.config import Objective, Save, TrainConfig, WandbMode
 from train.forward import new_model, run_as_asked
 from train.hashes import hash_in_lanes
 from train.heldout import Scores, score
+from train.objective import check_form
 from train.owners import Owners
 from train.parallel import place
+from train.parent import fill_from_parent
 from train.placed import Placed, load_moments, put_back, snapshot
 from train.recipe import Recipe
-from train.records import Records
+from train.records import LEDGER, Records
+from train.reference import Reference, open_reference
 from train.runtime import World
 from train.saver import Saver, kept_layouts
 from train.selftests import check_at_start
@@ -50,6 +53,7 @@ from train.step import Job, Numbers, take_step
 from train.store import open_checkpoint
 from train.tiers import Tiers
 from train.vital import await_release, enter
+from train.vocabulary import check_tokenizer
 from train.zero1 import Zero1
 
 if TYPE_CHECKING:
@@ -85,14 +89,18 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     Raises DataError for damaged tokens, and DeterministicError where trying again cannot help.
     """
     loader = open_loader(recipe, pack)
-    records = Records(folder, recipe=recipe, data_root=loader.root) if world.is_first else None
+    check_tokenizer(recipe, loader)
+    reference = open_reference(recipe, loader, world=world, folder=folder, ledger=folder / LEDGER)
+    records = Records(folder, recipe=recipe, data_root=loader.root, reference=reference) if world.is_first else None
     generation = world.share(records.generation if records else None)
     journal_path = folder / WITNESS / f"journal-rank{world.rank}.jsonl"
     journal = Journal(journal_path, rank=world.rank, generation=generation, is_speaking=world.is_first)
     how = recipe.train.placement.value
     journal.event("run.started", placement=how, world_size=world.size, host=socket.gethostname(), pid=getpid())
     heldout = open_heldout(recipe, pack, loader=loader)
-    job, start = begin(recipe, world=world, loader=loader, heldout=heldout, records=records, journal=journal)
+    job, start = begin(
+        recipe, world=world, loader=loader, heldout=heldout, reference=reference, records=records, journal=journal
+    )
     saver = Saver(job.placed, world, committer=records)
     job = replace(job, let_go=saver.let_go)
     if records:
@@ -116,6 +124,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         _record_scores(journal, done)
         if world.is_first:
             _record_digests(journal, done)
+            _record_rewards(journal, done, pairs=job.divisor(done.numbers.data_step))
         _record_shift(journal, job, step=done.step)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step, meter=meter)
         began = time.perf_counter()
@@ -198,6 +207,8 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, scores: Scores | None)
         "loss": numbers.loss.hex(),
         "norm": numbers.norm.hex(),
     }
+    if job.config.objective is Objective.SFT:
+        line["targets"] = job.divisor(numbers.data_step)
     if numbers.grads:
         line["grads"] = numbers.grads
     if numbers.data_step != step:
@@ -215,6 +226,7 @@ def begin(
     world: World,
     loader: Loader,
     heldout: Heldout | None,
+    reference: Reference | None,
     records: Records | None,
     journal: Journal,
 ) -> tuple[Job, int]:
@@ -222,7 +234,15 @@ def begin(
     tiers = open_tiers(recipe, world, journal)
     found = chains(tiers.inventory()) if tiers and records else []
     start, checkpoint, chain = world.share(records.find_start(journal, found) if records else None)
-    job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=checkpoint, is_filled=chain is None)
+    job = prepare(
+        recipe,
+        world=world,
+        loader=loader,
+        heldout=heldout,
+        checkpoint=checkpoint,
+        reference=reference,
+        is_filled=chain is None,
+    )
     if tiers:
         job = replace(job, tiers=tiers)
         if chain:
@@ -244,10 +264,12 @@ def prepare(
     loader: Loader,
     checkpoint: Path | None,
     heldout: Heldout | None = None,
+    reference: Reference | None = None,
     is_filled: bool = True,
 ) -> Job:
     """Make the model, fill it from a verified checkpoint or with its initial weights, and lay it out on the ranks.
 
+    Initial weights are the seed's, or the parent's if `train.start` takes weights alone.
     If not `is_filled`, the weights come from elsewhere and are left as they are.
     """
     honour(recipe.profile)
@@ -258,6 +280,8 @@ def prepare(
     saved = open_checkpoint(checkpoint) if checkpoint and is_filled else None
     if saved:
         fill_weights(model, saved)
+    elif is_filled and config.start.is_given:
+        fill_from_parent(model, recipe)
     elif is_filled:
         initialize(model, seed=config.seed, std=recipe.model.init_std, width_factor=recipe.model.width_factor)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -277,6 +301,7 @@ def prepare(
         parameter_count=count,
         balance=open_balance(placed, config=config, world=world),
         heldout=heldout,
+        reference=reference,
     )
 
 
@@ -292,6 +317,7 @@ def open_loader(recipe: Recipe, pack: Path) -> Loader:
     """Open the packed tokens for the recipe's steps. Raises DataError if damaged, ConfigError if they do not fit."""
     config = recipe.train
     loader = Loader.open(pack, micro_batches=config.micro_batches, micro_batch=config.micro_batch)
+    check_form(config, loader)
     recipe.check_data(vocab_size=loader.vocab_size, seq_len=loader.seq_len)
     loader.check_run(config.steps)
     return loader
@@ -330,6 +356,14 @@ def _record_digests(journal: Journal, done: Done) -> None:
     if done.numbers.roots:
         losses = [loss.hex() for loss in done.numbers.losses]
         journal.record("step.digested", step=done.step, losses=losses, roots=list(done.numbers.roots))
+
+
+def _record_rewards(journal: Journal, done: Done, *, pairs: int) -> None:
+    """How far the chosen answers of a step's pairs are ahead, on average, and of how many."""
+    rewards = done.numbers.rewards
+    if rewards:
+        margin = rewards.margin / pairs
+        journal.record("rewards.measured", step=done.step, margin=margin, right=rewards.right, pairs=pairs)
 
 
 def _record_shift(journal: Journal, job: Job, *, step: int) -> None:

@@ -42,12 +42,15 @@ def next_loss(recipe: Recipe, pack: Path, checkpoint: Path | None) -> tuple[int,
     """The step behind a state, and its loss. Raises DataError if the checkpoint or the tokens are damaged."""
     from train.audit import alone
     from train.loop import open_loader, prepare
+    from train.reference import compute_reference
     from train.runtime import World
     from train.step import forward_loss
     from train.store import open_checkpoint
 
     world = World(rank=0, size=1, device=recipe.profile.device.value)
     recipe = alone(recipe)
-    job = prepare(recipe, world=world, loader=open_loader(recipe, pack), checkpoint=checkpoint)
+    loader = open_loader(recipe, pack)
     step = 1 + (open_checkpoint(checkpoint).position.step if checkpoint else 0)
+    reference = compute_reference(recipe, loader, world=world, steps=[step])
+    job = prepare(recipe, world=world, loader=loader, checkpoint=checkpoint, reference=reference)
     return step, forward_loss(job, step)

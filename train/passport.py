@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     # A run may be writing it.
     lines = read_lines(folder / LEDGER, is_torn_allowed=True) if (folder / LEDGER).exists() else []
     checkpoints = list_checkpoints(folder / CHECKPOINTS)
-    line = choose(lines, [*checkpoints, *([] if recipe.train.start.is_given else [0])])
+    line = choose(lines, [*checkpoints, *([] if recipe.train.start.is_continued else [0])])
     if not line:
         sys.stdout.write(canonical_json({"committed": "nothing"}).decode() + "\n")
         return
@@ -58,12 +58,15 @@ def root_of(work: Work, *, step: int, checkpoint: Path | None) -> str:
     from train.audit import alone
     from train.loop import open_loader, prepare
     from train.placed import MicroStep
+    from train.reference import compute_reference
     from train.runtime import World
     from train.step import compute
 
     recipe = alone(work.recipe)
     world = World(rank=0, size=1, device=recipe.profile.device.value)
-    job = prepare(recipe, world=world, loader=open_loader(recipe, work.pack), checkpoint=checkpoint)
+    loader = open_loader(recipe, work.pack)
+    reference = compute_reference(recipe, loader, world=world, steps=[step])
+    job = prepare(recipe, world=world, loader=loader, checkpoint=checkpoint, reference=reference)
     roots = []
     for index in range(recipe.train.micro_batches):
         _, root = compute(job, MicroStep(0, index), step=step, is_digested=True)

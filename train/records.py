@@ -14,14 +14,16 @@ from core.errors import DataError, DeterministicError, RetryError
 from core.hashing import canonical_json, hash_value
 from core.journal import Journal
 from core.kept import kept
-from core.ledger import Ledger, Line, first_difference, full_head, genesis, trajectory_head
+from core.ledger import Ledger, Line, first_difference, full_head, genesis, parent_step, trajectory_head
 from core.progress import Progress
 from core.suffer import touch
 from train.chain import Chain, choose_chain
+from train.config import Objective
 from train.destination import Destination
-from train.parent import check_parent
+from train.parent import parent_line
 from train.recipe import Recipe
 from train.recovery import Candidate, choose_start, superfluous
+from train.reference import Reference
 from train.reserve import Reserve, give_slack, sweep_reserves
 from train.scrub import Scrubber
 from train.spikes import Measured
@@ -47,8 +49,11 @@ RUN_DIGITS = 16
 class Records:
     """The folder of a run that is under way; opened by the first rank alone."""
 
-    def __init__(self, folder: Path, *, recipe: Recipe, data_root: str) -> None:
-        """Open or begin the folder, as the next generation. Raises DataError if it is another run's."""
+    def __init__(self, folder: Path, *, recipe: Recipe, data_root: str, reference: Reference | None = None) -> None:
+        """Open or begin the folder, as the next generation; `reference` is for preferences.
+
+        Raises DataError if it is another run's.
+        """
         self._recipe, self._config = recipe, recipe.train
         self._checkpoints, self._witness = folder / CHECKPOINTS, folder / WITNESS
         self._checkpoints.mkdir(exist_ok=True)
@@ -62,15 +67,17 @@ class Records:
         facts = recipe.facts
         (folder / CONFIG).write_bytes(canonical_json(facts))
         self._identity = hash_value({"config": facts, "data": data_root})
-        start = recipe.train.start
-        self._parent = check_parent(open_checkpoint(start.checkpoint), recipe) if start.is_given else None
+        objective = recipe.train.objective
         first = genesis(
             code=code_hash("train"),
             config=hash_value({"model": facts["model"], "train": facts["train"]}),
             data=data_root,
             profile=hash_value(facts["profile"]),
-            parent=self._parent,
+            parent=parent_line(recipe),
+            objective="" if objective is Objective.NEXT_TOKEN else objective.value,
+            reference=reference.root if reference else "",
         )
+        self._first = parent_step(first)
         self._ledger_path = folder / LEDGER
         self._destination: Destination | None = None
         if self._config.checkpoints:
@@ -95,7 +102,7 @@ class Records:
         """
         self._journal = journal
         self._bring_copies()
-        first = self._parent["step"] if self._parent else 0
+        first = self._first
         start = choose_start(self._candidates(), is_kept=lambda step: step > first and self._config.is_kept(step))
         for refused in start.refused:
             self._put_away(refused)
@@ -119,7 +126,7 @@ class Records:
             self._scrubber = Scrubber(self._checkpoints, pause_s=self._config.scrub_every_s)
         if start.step:
             return after, self._checkpoints / folder_name(start.step), chain
-        return max(first, after), self._config.start.checkpoint if self._parent else None, chain
+        return max(first, after), self._config.start.checkpoint if self._config.start.is_continued else None, chain
 
     def hold_room(self, layouts: Mapping[str, Layout]) -> None:
         """Take the room for the next checkpoint."""

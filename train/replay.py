@@ -76,12 +76,13 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     """
     from train.loop import Return, open_heldout, open_loader, prepare, steps
     from train.parent import check_parent
+    from train.reference import compute_reference
     from train.runtime import open_world
     from train.saver import Saver
     from train.store import open_checkpoint
 
     start = recipe.train.start
-    if start.is_given and not segment.checkpoint:
+    if start.is_continued and not segment.checkpoint:
         parent = open_checkpoint(start.checkpoint)
         check_parent(parent, recipe)
         segment = replace(segment, checkpoint=parent.folder)
@@ -96,9 +97,17 @@ def replay(recipe: Recipe, segment: Segment) -> None:
     with open_world(seat, device=device, timeout_s=config.timeout_s, is_grouped=config.placement.is_grouped) as world:
         loader = open_loader(recipe, segment.pack)
         heldout = open_heldout(recipe, segment.pack, loader=loader)
-        job = prepare(recipe, world=world, loader=loader, heldout=heldout, checkpoint=segment.checkpoint)
-        saver = Saver(job.placed, world, committer=None)
         last = config.decided_at(segment.until)
+        reference = compute_reference(recipe, loader, world=world, steps=range(first + 1, last + 1))
+        job = prepare(
+            recipe,
+            world=world,
+            loader=loader,
+            heldout=heldout,
+            checkpoint=segment.checkpoint,
+            reference=reference,
+        )
+        saver = Saver(job.placed, world, committer=None)
         progress = Progress("replay", total=last, unit="steps", done=first)
         lines: list[bytes] = []
         micro: list[bytes] = []

@@ -28,7 +28,7 @@ from train.vital import enter
 
 TIMEOUT_S = 20.0
 # Of a step's numbers: what the clock and the moment decide.
-UNTOLD = ("seconds", "compute_seconds", "is_stopping", "losses", "roots")
+UNTOLD = ("seconds", "compute_seconds", "is_stopping", "losses", "roots", "rewards")
 
 
 @dataclass(frozen=True, slots=True)

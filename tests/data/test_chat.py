@@ -17,6 +17,7 @@ from data.chat import (
     USER,
     Form,
     Message,
+    ask,
     contents_of,
     decode,
     document_text,
@@ -79,6 +80,12 @@ def test_the_template_is_as_it_is_written_down() -> None:
     assert ids.tolist() == [1, 3, *letters("Be brief."), 7, 4, *letters("Hi"), 7, 5, *letters("Yes?"), 7, 2]
     assert mask.tolist() == [False] * (ids.size - 6) + [True] * 5 + [False]
     assert decode(ids.tolist(), LetterTokenizer()) == ASKED
+
+
+def test_a_model_is_asked_as_it_was_trained() -> None:
+    model = LetterTokenizer()
+    asked = ask(ASKED[:2], model)
+    assert asked == encode(ASKED, model).ids.tolist()[: len(asked)] and asked[-1] == model.special_ids["<|assistant|>"]
 
 
 def test_in_a_pair_only_the_answer_counts_though_the_prompt_holds_another() -> None:

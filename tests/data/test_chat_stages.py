@@ -18,6 +18,7 @@ from data.corpus.places import find_corpus
 from data.corpus.redact import Request, redact
 from data.corpus.verify import report
 from data.documents import Document, read_documents
+from data.heldout import Heldout
 from data.loader import Loader, read_record
 from data.shards import TokenStream, document_ends
 from data.tokenizer import Tokenizer
@@ -223,11 +224,40 @@ def test_a_long_conversation_is_cut_behind_an_answer_if_asked_and_a_pair_is_not(
     assert (pack.folder / "dropped.jsonl").read_bytes() == b""
 
 
+def test_heldout_conversations_are_measured_by_what_counts(recipe: Path, tmp_path: Path) -> None:
+    if form_of(recipe) is Form.PAIRS:
+        return
+    run("pack", recipe, "pack.heldout_tokens=300", f"run.out={tmp_path}", f"run.inputs={recipe.parent / 'runs'}")
+    pack = current(tmp_path, "pack")
+    assert pack.facts["data_root"] == made(recipe, "pack").facts["data_root"]
+    heldout = Heldout.open(pack.folder, seq_len=160, micro_batch=4)
+    tokenizer = Tokenizer.open(made(recipe, "tokenizer").folder)
+    counts = dict.fromkeys((source.name for source in heldout.sources), 0)
+    texts = set()
+    for number, batch in enumerate(heldout.batches):
+        ids, counted = heldout.batch(number), heldout.counted(number)
+        assert counted is not None and ids.shape == (4, 161) and counted.shape == (4, 160)
+        counts[heldout.sources[batch.source].name] += int(counted.sum())
+        for row in ids.tolist():
+            starts = [place for place, one in enumerate(row) if one == tokenizer.bos_id] + [len(row)]
+            said = (row[start:end] for start, end in pairwise(starts) if end - start > 1)
+            texts |= {document_text(one, tokenizer, Form.CONVERSATIONS) for one in said}
+    assert counts == {source.name: source.text_tokens for source in heldout.sources}
+    held = {one.text for path in (made(recipe, "clean").folder / "heldout").iterdir() for one in read_documents(path)}
+    assert texts and texts <= held
+    with pytest.raises(ConfigError, match="are of 160 tokens, not 80"):
+        Heldout.open(pack.folder, seq_len=80, micro_batch=4)
+
+
 @pytest.mark.parametrize(
     ("override", "error", "said"),
     [
         ("pack.form=text", DataError, r"holds conversations or pairs, not text; say so in pack\.form"),
-        ("pack.heldout_tokens=100", ConfigError, r"pack\.heldout_tokens is of text"),
+        (
+            f"pack.base={{order: x, sha256: {'0' * 64}, share: 1, consumed: 0}}",
+            ConfigError,
+            "a parent's mixture is of text",
+        ),
         ("pack.seq_len=3", DataError, r"fits into a window of 4 tokens; raise pack\.seq_len"),
     ],
 )
