@@ -6,9 +6,9 @@
     parents/weights/<12 digits>/       weights that were merged and are not of the run's own training, if shipped
 
 What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
-A parent is there because the child goes on from its state (`continued`) or takes over its mixture and its shards
-(`data`), or because weights that its manifest lists were merged (`merge`). Its own lineage.json stands in it, so
-sources and licences are handed down over any number of generations.
+A parent is there because the child goes on from its state (`continued`, or by its objective `sft` or `preference`),
+takes over its mixture and its shards (`data`), or merged weights that its manifest lists (`merge`). Its own lineage.json
+stands in it, so sources and licences are handed down over any number of generations.
 """
 
 import json
@@ -163,11 +163,11 @@ def read_lineage(
         )
     taken = [one["weights_sha256"] for one in merged]
     parents = [
-        _parent(parent_folder(folder, root), root, start=start, base_sha256=base_sha256, taken=taken) for root in roots
+        _parent(parent_folder(folder, root), root, first=first, base_sha256=base_sha256, taken=taken) for root in roots
     ]
     made: Record | None = None
     if start:
-        owners = [parent for parent in parents if "continued" in parent["relations"]]
+        owners = [parent for parent in parents if relation_of(first) in parent["relations"]]
         license_ = owners[0]["license"] if owners else start_license
         if not owners and not ("imported" in start and start_license):
             raise DataError(
@@ -188,9 +188,17 @@ def read_lineage(
 
 def kinds_of(stages: Sequence[str], first: Mapping[str, Any]) -> list[str]:
     """How the published weights came about, in order: a training's kind, `merge` and `quantized`."""
-    trained = first.get("objective") or ("continued" if first.get("parent") else "pretrain")
-    kinds = {"train": trained, "merge": "merge", "quantize": "quantized"}
+    kinds = {
+        "train": relation_of(first) if first.get("parent") else first.get("objective", "pretrain"),
+        "merge": "merge",
+        "quantize": "quantized",
+    }
     return [kind for stage, kind in kinds.items() if stage in stages]
+
+
+def relation_of(first: Mapping[str, Any]) -> str:
+    """What a run with this first line of its ledger is to its parent: `continued`, `sft` or `preference`."""
+    return str(first.get("objective", "continued"))
 
 
 def _weights(taken: Mapping[str, Any], parents: Sequence[Mapping[str, Any]], *, is_shipped: bool) -> Record:
@@ -249,16 +257,15 @@ def _kept(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.path in KEPT or entry.path.startswith(folders)]
 
 
-def _parent(
-    folder: Path, root: str, *, start: Mapping[str, Any] | None, base_sha256: str, taken: Sequence[str]
-) -> Record:
+def _parent(folder: Path, root: str, *, first: Mapping[str, Any], base_sha256: str, taken: Sequence[str]) -> Record:
     files = {entry.path: entry.sha256 for entry in check_kept(folder, root=root)}
     record = json.loads((folder / "bundle.json").read_bytes())
     index = json.loads((folder / SOURCES).read_bytes())
     theirs = json.loads((folder / LINEAGE).read_bytes())["parents"] if LINEAGE in files else []
-    relations = []
-    if start and _has_state(read_lines(folder / LEDGER), start):
-        relations.append("continued")
+    relations, start = [], first.get("parent")
+    # A run that only merged has no ledger.
+    if start and LEDGER in files and _has_state(read_lines(folder / LEDGER), start):
+        relations.append(relation_of(first))
     if base_sha256 and files.get(ORDER) == base_sha256:
         relations.append("data")
     merged = sorted({files[path] for path in files if path.endswith(f"/{WEIGHTS}")} & set(taken))

@@ -130,7 +130,7 @@ def test_a_forgery_of_it_is_caught(merged: Bundle, tmp_path: Path, forgery: Forg
 def test_stages_that_do_not_follow_from_code_and_recipe_fail(merged: Bundle) -> None:
     stages = merged.folder / "config/stages.yaml"
     stages.write_text(stages.read_text().replace("  folder: posttrain\n", "  folder: train\n", 1))
-    with pytest.raises(DataError, match="config/stages.yaml"):
+    with pytest.raises(DataError, match=r"config/stages\.yaml"):
         code(merged)
 
 
