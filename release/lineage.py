@@ -7,8 +7,8 @@
 
 What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
 A parent is there because the child goes on from its state (`continued`, or by its objective `sft` or `preference`),
-takes over its mixture and its shards (`data`), or merged weights that its manifest lists (`merge`). Its own lineage.json
-stands in it, so sources and licences are handed down over any number of generations.
+takes over its mixture and its shards (`data`), or merged weights that its manifest lists (`merge`). Its own
+lineage.json stands in it, so sources and licences are handed down over any number of generations.
 """
 
 import json

@@ -42,7 +42,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "data": ("data/pack/",),
     "corpus": ("data/pack/",),
     "checkpoints": ("checkpoints/",),
-    "weights": ("weights/", "checkpoints/"),
+    "weights": ("weights/", "checkpoints/", "parents/weights/"),
     "derived": ("checkpoints/", "parents/weights/"),
     "lineage": ("parents/start/",),
     "audit": ("data/pack/", "checkpoints/", "parents/start/"),
