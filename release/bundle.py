@@ -198,7 +198,9 @@ def _write_parents(folder: Path, release: Release) -> Record:
         copy_parent(parent.bundle, folder, root=parent.root)
     first = read_lines(folder / LEDGER)[0] if TRAIN in release.inputs else {}
     merged = merged_weights(release.inputs[MERGE].record["config"]) if MERGE in release.inputs else []
-    if "parent" in first and config.is_start_shipped:
+    if "parent" in first and config.is_start_shipped and "state_root" not in first["parent"]:
+        copy_weights(Path(start["checkpoint"]), folder, sha256=first["parent"]["weights_sha256"])
+    elif "parent" in first and config.is_start_shipped:
         target = start_folder(folder, first["parent"]["step"])
         copy_start(Path(start["checkpoint"]), target, state_root=first["parent"]["state_root"])
     if config.is_start_shipped:

@@ -227,6 +227,8 @@ def lineage(bundle: Bundle) -> str:
 
 
 def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
+    if "state_root" not in parent:
+        return _check_taken(bundle, parent["weights_sha256"])
     root = parent["state_root"]
     expect("the state root in train.start", bundle.trained["train"]["start"]["state_root"], root)
     if not (bundle.start / CHECKPOINT[0]).is_file():
@@ -240,6 +242,17 @@ def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
     if weights:
         expect("the SHA-256 of the parent's weights", hash_file(bundle.start / WEIGHTS), weights)
     return f"{how} step {parent['step']}, whose tensors have the state root that the parent's ledger names"
+
+
+def _check_taken(bundle: Bundle, sha256: str) -> str:
+    """Weights that are named by their SHA-256 alone are those of the recipe, and the ones that are here."""
+    expect("the weights in train.start", bundle.trained["train"]["start"].get("weights_sha256"), sha256)
+    if not (bundle.start / WEIGHTS).is_file():
+        raise InconclusiveError(
+            f"the weights with SHA-256 {sha256} are not in the bundle; give a folder with them by --parent FOLDER"
+        )
+    expect("the SHA-256 of the parent's weights", hash_file(bundle.start / WEIGHTS), sha256)
+    return f"begins with weights of SHA-256 {sha256}, which are here"
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:
