@@ -89,6 +89,12 @@ def outdated(keys: Any, *, generation: int, rank: int) -> list[Key]:
     return before + [key for key in keys if key[0] < generation and key[3] <= oldest]
 
 
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    # All ranks of a generation connect at once.
+    request_queue_size = 128
+
+
 class ShelfServer:
     """Serves a shelf on a port of its own, a thread a connection."""
 
@@ -97,8 +103,7 @@ class ShelfServer:
             def handle(self) -> None:
                 _serve(shelf, self.request, token)
 
-        self._server = socketserver.ThreadingTCPServer((host, 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, 0), Handler)
         self.address = f"{host}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

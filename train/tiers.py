@@ -27,6 +27,9 @@ from train.step import Job, Numbers, apply_update
 from train.vital import enter
 
 TIMEOUT_S = 20.0
+# The kernel of a machine that can be reached takes a connection up at once, however much there is to do; one packet may
+# be lost.
+CONNECT_S = 3.0
 # Of a step's numbers: what the clock and the moment decide.
 UNTOLD = ("seconds", "compute_seconds", "is_stopping", "losses", "roots")
 
@@ -46,6 +49,7 @@ class Tiers:
     def __init__(self, told: Kept, world: World, journal: Journal | None = None) -> None:
         self._told, self._world, self._journal = told, world, journal or Journal(None)
         self._wires: dict[str, Wire] = {}
+        self._unreached: set[str] = set()
         self._redo: dict[int, list[Entry]] = {}
         self._next_base = 0
 
@@ -159,9 +163,14 @@ class Tiers:
             return None
 
     def _wire(self, address: str) -> Wire | None:
-        if address not in self._wires:
-            with suppress(OSError):
-                self._wires[address] = connect(address, token=self._told.token, timeout_s=TIMEOUT_S)
+        if address not in self._wires and address not in self._unreached:
+            try:
+                self._wires[address] = connect(
+                    address, token=self._told.token, connect_s=CONNECT_S, timeout_s=TIMEOUT_S
+                )
+            except OSError:
+                # Gone, or behind a cut: a keeper that is started anew has another address.
+                self._unreached.add(address)
         return self._wires.get(address)
 
 

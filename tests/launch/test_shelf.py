@@ -22,7 +22,7 @@ def shelf() -> Shelf:
 def wire(shelf: Shelf) -> Iterator[Wire]:
     """A rank's connection to it."""
     server = ShelfServer(shelf, host="127.0.0.1", token=TOKEN)
-    connected = connect(server.address, token=TOKEN, timeout_s=10)
+    connected = connect(server.address, token=TOKEN, connect_s=10, timeout_s=10)
     yield connected
     connected.close()
 
@@ -100,6 +100,6 @@ def test_what_was_computed_wrongly_is_thrown_away(wire: Wire, shelf: Shelf) -> N
 
 def test_who_does_not_know_the_token_is_told_nothing(shelf: Shelf) -> None:
     server = ShelfServer(shelf, host="127.0.0.1", token=TOKEN)
-    stranger = connect(server.address, token="another", timeout_s=10)
+    stranger = connect(server.address, token="another", connect_s=10, timeout_s=10)
     with pytest.raises(OSError):
         stranger.ask({"do": "list"})
