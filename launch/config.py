@@ -5,7 +5,7 @@ from enum import Enum
 
 from core.config import placement
 from core.errors import ConfigError
-from core.faults import read_fault
+from core.faults import OF_A_BOX, read_fault
 from launch.address import split
 from launch.drills.config import DrillConfig
 from launch.preflightconfig import PreflightConfig
@@ -143,7 +143,8 @@ class LaunchConfig:
         if self.address:
             split(self.address)
         for text in self.faults:
-            read_fault(text)
+            if read_fault(text).kind == OF_A_BOX:
+                raise ConfigError(f"launch.faults has {text!r}, which would not end; lay it into launch.fault_box")
 
     @property
     def is_joined(self) -> bool:

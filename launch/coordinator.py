@@ -358,6 +358,7 @@ class Coordinator:
             phases = self.members.phases(history.seated)
             if len(phases) == len(history.seated) * self.place.ranks_per_node and "start" not in phases:
                 self._told_to_stop = history.generation
+                history.record("stop.told")
                 self.members.tell({"do": "stop"})
 
     def _let_in_again(self) -> None:
