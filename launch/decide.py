@@ -148,6 +148,7 @@ class Verdict:
 
 # What a program does to itself; SIGKILL comes from outside.
 OWN_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+GONE = (Kind.LOST, Kind.BROKEN)
 STILL = (Kind.HANG, Kind.PEER)
 LEMON_WINDOW_S = 24 * 3600.0
 
@@ -200,7 +201,8 @@ def judge(
             exit_code=DeterministicError.exit_code if is_same else RETRY_CODE,
             reason=f"{found}; {idle_restarts} restarts brought no progress",
         )
-    wait_s = backoff_s * 2 ** (idle_restarts - 1) if idle_restarts else 0.0
+    # What has failed is gone with its node: there is nothing to wait for.
+    wait_s = backoff_s * 2 ** (idle_restarts - 1) if idle_restarts and found.kind not in GONE else 0.0
     return Verdict(
         action=Action.RESTART, exit_code=RETRY_CODE, reason=str(found), wait_s=wait_s, is_moved=is_own or is_still
     )
