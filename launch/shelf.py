@@ -18,12 +18,12 @@ from core.wire import Message, Wire, is_token
 BASE, LOG = "base", "log"
 KEPT_BASES = 2
 # Of an entry's header: who handed what in.
-Key = tuple[int, int, str, int]
+Key = tuple[int, int, str, int, int]
 
 
 @dataclass(slots=True)
 class Shelf:
-    """The entries by generation, rank, kind and step; nothing is thrown away for its age while it `is_pinned`."""
+    """The entries by what `key_of` gives; nothing is thrown away for its age while it `is_pinned`."""
 
     generation: int = 0
     is_pinned: bool = False
@@ -72,7 +72,8 @@ class Shelf:
 
 def key_of(header: Message) -> Key:
     """By what an entry is found."""
-    return header["generation"], header["rank"], header["kind"], header["step"]
+    # What the spike policy has gone back behind stays until all ranks know of it.
+    return header["generation"], header["rank"], header["kind"], header["step"], header.get("returns", 0)
 
 
 def outdated(keys: Any, *, generation: int, rank: int) -> list[Key]:

@@ -45,9 +45,9 @@ def test_what_was_put_is_had_again(wire: Wire) -> None:
     assert _put(wire, "log", 5, b"") == {}
     listed = wire.ask({"do": "list"})[0]["headers"]
     assert [(header["kind"], header["step"]) for header in listed] == [("base", 4), ("log", 5)]
-    answer, got = wire.ask({"do": "get", "key": [1, 0, "base", 4]})
+    answer, got = wire.ask({"do": "get", "key": [1, 0, "base", 4, 0]})
     assert answer == {"found": True} and got == content
-    assert wire.ask({"do": "get", "key": [1, 1, "base", 4]})[0] == {"found": False}
+    assert wire.ask({"do": "get", "key": [1, 1, "base", 4, 0]})[0] == {"found": False}
 
 
 def test_bytes_that_changed_on_the_way_are_refused(wire: Wire, shelf: Shelf) -> None:
