@@ -3,7 +3,7 @@
     <number>.armed     the fault (faults.py), as text
     <number>.struck    who was struck, where and when, as JSON; written before anything is suffered
 
-A lie (`flip`) goes on until it is taken out again: broken hardware does not lie only once.
+A lie (`flip`) goes on until it is taken out again: broken hardware does not lie only once. A `hold` lasts as long too.
 """
 
 import json
@@ -14,10 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core.faults import Fault, read_fault
+from core.faults import OF_A_BOX, Fault, read_fault
 
 ARMED, STRUCK = ".armed", ".struck"
-LASTING = ("flip",)
+LASTING = ("flip", OF_A_BOX)
+POLL_S = 0.01
 
 
 def arm(box: Path, number: int, text: str) -> None:
@@ -30,6 +31,12 @@ def arm(box: Path, number: int, text: str) -> None:
 def disarm(box: Path, number: int) -> None:
     """Take a fault out, whether or not it has struck."""
     (box / f"{number}{ARMED}").unlink(missing_ok=True)
+
+
+def wait_for_disarm(box: Path, fault: Fault) -> None:
+    """Wait until no fault like this is in the box."""
+    while any(other == fault for _, other in armed(box)):
+        time.sleep(POLL_S)
 
 
 def struck(box: Path, number: int) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@
     raise     it raises an error, always the same
     oom       it takes memory until it is given none (RLIMIT_AS)
     sleep     it sleeps for `seconds`, an hour if none are given: a hang, or with few in every step a straggler
+    hold      it waits until the fault is taken out of its box (faultbox.py), where alone there is one
     skew      its clock is `seconds` ahead from then on
     lose      the whole node is killed: its keeper, which everything on it dies with
     flip      one bit of the micro-batches' gradients that the node computes, in a share P of them
@@ -23,9 +24,9 @@ from dataclasses import dataclass
 
 from core.errors import ConfigError
 
-OF_GRADIENTS, OF_KEEPERS = ("flip", "nan"), "rot"
+OF_GRADIENTS, OF_KEEPERS, OF_A_BOX = ("flip", "nan"), "rot", "hold"
 KINDS = (
-    *("crash", "abort", "segfault", "freeze", "raise", "oom", "sleep", "skew", "lose"),
+    *("crash", "abort", "segfault", "freeze", "raise", "oom", "sleep", OF_A_BOX, "skew", "lose"),
     *(*OF_GRADIENTS, OF_KEEPERS),
 )
 PLACES = ("rank", "node")

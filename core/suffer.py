@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core import faultbox
-from core.faults import OF_GRADIENTS, OF_KEEPERS, Fault, read_fault
+from core.faults import OF_A_BOX, OF_GRADIENTS, OF_KEEPERS, Fault, read_fault
 from core.kept import kept
 
 LONG_S = 3600.0
@@ -59,6 +59,10 @@ def faults_at(phase: str, step: int, *, is_of_gradients: bool = False) -> Sequen
 def _suffer(fault: Fault) -> None:
     if fault.kind == "sleep":
         time.sleep(fault.seconds)
+    elif fault.kind == OF_A_BOX:
+        told = kept()
+        assert told
+        faultbox.wait_for_disarm(Path(told.fault_box), fault)
     elif fault.kind == "raise":
         raise ValueError("a fault that was asked for")
     elif fault.kind == "oom":

@@ -91,7 +91,9 @@ def write(aside: Path, *, fetched: Path, config: CleanConfig, engine: EngineConf
         assemble(aside, results)
         write_durably(aside / REPORT, canonical_json(report))
         work.finish(facts)
-    shutil.rmtree(work.folder)
+    # It is gone already if a run was killed between here and the artifact's name.
+    if work.folder.exists():
+        shutil.rmtree(work.folder)
     return facts
 
 

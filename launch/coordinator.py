@@ -324,10 +324,12 @@ class Coordinator:
         history.record("generation.began", generation=generation, seated=seated, void_after=void_after)
         self._is_moved = False
         spares = [name for name in self.ready if name not in seated]
+        # A keeper holds what it is given long before its node can train.
+        coming = [name for name, node in nodes.items() if node.state in (State.STARTING, State.ASKED)]
         told = orders(
             seated,
             nodes=nodes,
-            spares=spares,
+            spares=[*spares, *coming],
             generation=generation,
             void_after=void_after,
             voids=history.voids,
@@ -358,6 +360,7 @@ class Coordinator:
             phases = self.members.phases(history.seated)
             if len(phases) == len(history.seated) * self.place.ranks_per_node and "start" not in phases:
                 self._told_to_stop = history.generation
+                history.record("stop.told")
                 self.members.tell({"do": "stop"})
 
     def _let_in_again(self) -> None:

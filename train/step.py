@@ -3,10 +3,10 @@
 import math
 import struct
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -76,7 +76,8 @@ class Numbers:
     """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight.
 
     `is_stopping` says that a rank was asked to stop, and that all do so after this step. Of a digested step, `losses`
-    and `roots` are those of all micro-batches, of which the ledger holds the mean and the root.
+    and `roots` are those of all micro-batches, of which the ledger holds the mean and the root. `returned` is what the
+    ledger says of a return, in its first step.
     """
 
     data_step: int
@@ -90,6 +91,7 @@ class Numbers:
     is_stopping: bool = False
     losses: Sequence[float] = ()
     roots: Sequence[str] = ()
+    returned: Mapping[str, Any] = field(default_factory=dict)
 
 
 def take_step(job: Job, step: int) -> Numbers:
@@ -118,6 +120,7 @@ def take_step(job: Job, step: int) -> Numbers:
         is_stopping=is_stopping,
         losses=losses if is_digested else (),
         roots=[root.hex() for root in roots] if is_digested else (),
+        returned=job.watch.returned,
     )
     if job.tiers:
         job.tiers.log(job, gradients, step=step, numbers=numbers, roots=roots)

@@ -24,7 +24,7 @@ print(os.environ["MKL_CBWR"], os.environ["OMP_NUM_THREADS"])
 
 def applied(*overrides: str, before: str = "") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", APPLY.format(before=before), *overrides]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def portable(*overrides: str) -> ProfileConfig:

@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "stall":
             self.wfile.flush()
             self.hub.has_stalled.set()
-            self.hub.may_go_on.wait(timeout=60)
+            self.hub.may_go_on.wait(timeout=120)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""

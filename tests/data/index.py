@@ -105,7 +105,7 @@ def serving() -> Iterator[Index]:
             if index.is_stalling and self.path.startswith("/files/"):
                 self.wfile.flush()
                 index.has_stalled.set()
-                index.may_go_on.wait(timeout=60)
+                index.may_go_on.wait(timeout=120)
                 return
             self.wfile.write(content[half:])
 

@@ -20,6 +20,7 @@ from core.cli import main as cli_main
 from data.__main__ import VERBS
 from data.sources.fetch import main as fetch_main
 from tests.conftest import write_recipe
+from tests.cuts import Cut, arm
 from tests.data.cleaned import clean, sentence, write_files
 
 KILLS = 24
@@ -52,8 +53,10 @@ def arguments(recipe: Path, out: Path, *overrides: str) -> list[str]:
     return ["clean", str(recipe), f"run.inputs={recipe.parent / 'runs'}", f"run.out={out}", *overrides]
 
 
-def run_verb(command: list[str], log: Path) -> None:
+def run_verb(command: list[str], log: Path, cut: Cut | None) -> None:
     """What a process does: the command line, its output in a file."""
+    if cut:
+        arm(cut)
     with log.open("w") as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
@@ -61,8 +64,8 @@ def run_verb(command: list[str], log: Path) -> None:
     cli_main("data", VERBS)
 
 
-def started(command: list[str], log: Path) -> BaseProcess:
-    process = STARTER.Process(target=run_verb, args=(command, log))
+def started(command: list[str], log: Path, cut: Cut | None = None) -> BaseProcess:
+    process = STARTER.Process(target=run_verb, args=(command, log, cut))
     process.start()
     return process
 
@@ -133,16 +136,22 @@ def test_kills_at_random_moments_end_in_the_same_digest_and_no_finished_task_is_
     assert kept > KILLS  # else nothing was ever gone on with
 
 
-def killed_in_the_middle(recipe: Path, out: Path, *overrides: str) -> Path:
-    """The unfinished folder of a run that was killed when its documents were settled, with finished tasks in it."""
-    command = arguments(recipe, out, *EVERYTHING, *overrides)
-    process = started(command, out.parent / "log")
-    deadline = time.monotonic() + DEADLINE_S
-    while not any("settle" in path.parts[-3] for path in done_tasks(out)):
-        assert process.is_alive() and time.monotonic() < deadline, (out.parent / "log").read_text()
-        process.join(0.001)
-    os.kill(process.pid or 0, signal.SIGKILL)
+def test_a_kill_between_the_end_of_the_work_and_the_artifacts_name_costs_nothing(
+    prepared: Path, tmp_path: Path
+) -> None:
+    calm = clean(prepared, tmp_path, *EVERYTHING)
+    (tmp_path / "clean.json").unlink()
+    (calm.folder / "artifact.json").unlink()
+    aside = calm.folder.rename(tmp_path / f".{calm.folder.name}.part")
+    assert not (aside / ".work").exists()
+    assert clean(prepared, tmp_path, *EVERYTHING).digest == calm.digest
+
+
+def killed_in_the_middle(recipe: Path, out: Path) -> Path:
+    """The unfinished folder of a run that was killed when its documents were settled and none was written."""
+    process = started(arguments(recipe, out, *EVERYTHING), out.parent / "log", Cut(text="-write/", count=1))
     process.join(DEADLINE_S)
+    assert process.exitcode == -signal.SIGKILL, (out.parent / "log").read_text()
     (aside,) = out.glob(".clean-*.part")
     return aside
 

@@ -154,7 +154,7 @@ def test_two_processes_that_want_one_file_ask_for_it_once(site: Site, tmp_path: 
     other = threading.Thread(target=download, args=(web(timer), f"{site.url}/a.txt", tmp_path / "a"))
     waiting = Clock(now_s=lambda: timer.now, wait_s=lambda _: other.start(), date=lambda: NOON)
     download(Web(web(timer).manners, waiting), f"{site.url}/a.txt", tmp_path / "a")
-    other.join(timeout=60)
+    other.join(timeout=120)
     assert not other.is_alive() and site.asked["/a.txt"] == 2
     assert (tmp_path / "a").read_bytes() == CONTENT
 

@@ -157,7 +157,7 @@ def test_a_kill_in_mid_download_leaves_nothing_and_the_rerun_ends_in_the_same_di
     process = subprocess.Popen(
         [sys.executable, "-m", "data", "fetch", str(recipe)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
-    assert index.has_stalled.wait(timeout=60)
+    assert index.has_stalled.wait(timeout=120)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     index.is_stalling = False

@@ -234,7 +234,7 @@ def crawl_with_wget(site: Path, folder: Path) -> None:
         command = ["wget", "-q", "-r", "-p", "-l", "1", "--delete-after", "-e", "robots=off", "--warc-file=site"]
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         address = f"http://127.0.0.1:{server.server_port}/"
-        subprocess.run([*command, address], cwd=folder, env=environment, timeout=60, check=False)
+        subprocess.run([*command, address], cwd=folder, env=environment, timeout=120, check=False)
         server.shutdown()
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ run: {{name: fake, out: {out}}}
 train: {{steps: 8}}
 launch: {{ranks: 2, backoff_s: 0.01, stop_grace_s: 5}}
 """
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 @dataclass
@@ -50,9 +51,23 @@ class House:
 
     def run(self, *overrides: str, verb: str = "launch") -> "subprocess.CompletedProcess[str]":
         """Run a verb on the recipe to its end."""
-        process = self.start(verb, str(self.recipe), *overrides)
-        stdout, stderr = process.communicate(timeout=60)
+        return self.finish(self.start(verb, str(self.recipe), *overrides))
+
+    def finish(self, process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+        """Wait for the end of a process."""
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it a run stands at its `train.hold_at`: whatever is done to it meets it there."""
+        (self.root / "hold").touch()
+        yield
+        (self.root / "hold").unlink()
+
+    def struck(self) -> bool:
+        """Whether the drill has struck an unfinished run."""
+        return any(self.out.glob(".train-*.part/witness/drill.json"))
 
     def alive(self) -> list[int]:
         """Every process that was started with this recipe, whoever started it, and has not ended."""

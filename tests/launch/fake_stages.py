@@ -40,6 +40,8 @@ class FakeConfig:
 
     steps: int
     pace_s: float = placement(0.01)
+    # Before this step, or before stage one's work if it is 0, a stage waits as long as there is a file `hold`.
+    hold_at: int = placement(-1)
     # The rank that fails, in which step (or so many steps after it was started), how, and how often;
     # `how` is kill, hang or a name in ERRORS.
     rank: int = placement(-1)
@@ -54,6 +56,7 @@ def one(arguments: list[str]) -> None:
     run, config = _sections(arguments)
 
     def write(aside: Path) -> dict[str, Any]:
+        _hold(config, 0)
         time.sleep(config.pace_s)
         (aside / "one.txt").write_text("one\n")
         return {"came_in": "nothing", "went_out": "one file"}
@@ -187,6 +190,7 @@ def _steps(aside: Path, run: RunConfig, config: FakeConfig, *, rank: int) -> Non
     committed = aside / "committed"
     first = int(committed.read_text()) if committed.exists() else 0
     for step in range(first + 1, config.steps + 1):
+        _hold(config, step)
         time.sleep(config.pace_s)
         if rank == config.rank and step == (config.step or first + config.every):
             _fail(run.out_folder, config, step=step)
@@ -194,6 +198,11 @@ def _steps(aside: Path, run: RunConfig, config: FakeConfig, *, rank: int) -> Non
             write_durably(committed, str(step).encode())
         leave_beat(step)
         _wait_for_peers(step)
+
+
+def _hold(config: FakeConfig, step: int) -> None:
+    while step == config.hold_at and Path("hold").exists():
+        time.sleep(0.005)
 
 
 def _wait_for_peers(step: int) -> None:

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core import faultbox
 from core.codetree import ROOT
 from core.hashing import hash_file
 from core.journal import read_journal
+from launch.drills.machines import Machine
 from tests.launch.conftest import processes_with, wait_until
-from tests.launch.namespaces import Machine
 from tests.train.runs import Tiny, finished_folder
 
 DEADLINE_S = 300.0
+HOLD = 1
 STEPS = 12
 SHAPE = (f"train.steps={STEPS}", "train.save_every_steps=4")
 KEPT = (
@@ -29,7 +31,7 @@ KEPT = (
     "launch.base_every_steps=3",
     "launch.node_timeout_s=20",
 )
-# Time to send a signal while a run is under way.
+# Time for a word to reach the ranks while a run is under way.
 UNHURRIED = 'launch.faults=["sleep@rank=0,seconds=0.3"]'
 
 
@@ -55,10 +57,6 @@ class Kept:
             self._status = json.loads(path.read_text())
         return self._status
 
-    def step(self) -> int:
-        """The furthest step that a rank has begun."""
-        return int(self.status().get("step", 0))
-
     def training(self) -> dict[str, dict[str, Any]]:
         """The nodes that train."""
         return {name: node for name, node in self.status().get("nodes", {}).items() if node["is_training"]}
@@ -67,9 +65,18 @@ class Kept:
         """The events of a name in the coordinator's journal."""
         return [line for line in read_journal(self.folder / "journal.jsonl") if line["event"] == name]
 
-    def wait_for_step(self, step: int) -> None:
-        """Wait until a rank has begun a step."""
-        self.wait(lambda: self.step() >= step, f"step {step}")
+    @property
+    def box(self) -> Path:
+        """Where faults are laid while it is under way."""
+        return _box(self.out)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it the run stands before the step it was to be held at, so what is done to it meets it there."""
+        self.wait(lambda: faultbox.struck(self.box, HOLD), "the first rank is held")
+        assert self.process.poll() is None, self.process.communicate()
+        yield
+        faultbox.disarm(self.box, HOLD)
 
     def wait(self, is_so: Any, what: str) -> None:
         """Wait for an event; the run's end is one too."""
@@ -111,11 +118,23 @@ def weights_of(out: Path) -> str:
     return hash_file(folder / final / "model.safetensors")
 
 
+def _box(out: Path) -> Path:
+    return out.with_name(f"{out.name}-box")
+
+
+def _arguments(tiny: Tiny, out: Path, held_at: int, overrides: Sequence[str]) -> list[str]:
+    box = _box(out)
+    box.mkdir(exist_ok=True)
+    if held_at:
+        faultbox.arm(box, HOLD, f"hold@rank=0,step={held_at}")
+    return [*tiny.arguments(out, *SHAPE), *KEPT, f"launch.fault_box='{box}'", *overrides]
+
+
 @contextmanager
-def joined_run(tiny: Tiny, out: Path, machines: Sequence[Machine], *overrides: str) -> Iterator[Kept]:
+def joined_run(tiny: Tiny, out: Path, machines: Sequence[Machine], *overrides: str, held_at: int = 0) -> Iterator[Kept]:
     """A run whose keepers join from all machines but the last, on which the coordinator is."""
     *nodes, outside = machines
-    arguments = [*tiny.arguments(out, *SHAPE), *KEPT, f"launch.address={outside.address}", *overrides]
+    arguments = _arguments(tiny, out, held_at, [f"launch.address={outside.address}", *overrides])
     log = (out.parent / f"{out.name}.log").open("w")
     joined = [
         subprocess.Popen(
@@ -137,9 +156,9 @@ def joined_run(tiny: Tiny, out: Path, machines: Sequence[Machine], *overrides: s
 
 
 @contextmanager
-def kept_run(tiny: Tiny, out: Path, *overrides: str) -> Iterator[Kept]:
+def kept_run(tiny: Tiny, out: Path, *overrides: str, held_at: int = 0) -> Iterator[Kept]:
     """Start `python -m launch supervise` on the tiny recipe; whatever is left of it at the end is killed."""
-    with supervised([*tiny.arguments(out, *SHAPE), *KEPT, *overrides], out) as run:
+    with supervised(_arguments(tiny, out, held_at, overrides), out) as run:
         yield run
 
 

@@ -1,6 +1,5 @@
 """A recipe is checked whole before anything starts."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,9 @@ def test_a_sound_recipe_passes_in_silence(tiny_recipe: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_mistake_costs_about_a_second(house: House) -> None:
-    began = time.monotonic()
+def test_a_mistake_in_the_last_section_is_found_before_the_first_stage_starts(house: House) -> None:
     assert house.run("train.stpes=4").returncode == 64
-    # Three process starts; a machine that is busy gets some room.
-    assert time.monotonic() - began < 5
+    assert not house.out.exists()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def test_nothing_of_it_is_identity() -> None:
         ({"ranks": 2, "kill_rank": 2, "kill_at_step": 5}, "launch.kill_rank 2 is none of the 2 ranks"),
         ({"allocator": "tcmalloc"}, "launch.allocator is tcmalloc; give off, auto, or the whole path"),
         ({"srun_options": ["--nodes=2"]}, "but launch.starter is torchrun"),
+        ({"faults": ["hold@rank=0"]}, "which would not end"),
         ({"starter": Starter.SRUN, "kill_rank": 0, "kill_at_step": 5}, "srun's may be elsewhere"),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_run_that_is_interrupted_everywhere_ends_in_the_same_root(tiny_recipe:
         )
         wait_until(partial(has, out, path), f"{path} is there", deadline_s=120)
         process.send_signal(number)
-        stderr = process.communicate(timeout=60)[1]
+        stderr = process.communicate(timeout=120)[1]
         assert process.returncode == EXIT_CODES[number] and "Traceback" not in stderr, stderr
         wait_until(lambda: not processes_with(str(out)), "every process has ended")
     drill = ["launch.kill_rank=1", "launch.kill_at_step=10"]

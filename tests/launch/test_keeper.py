@@ -91,10 +91,10 @@ def test_without_a_spare_fewer_nodes_go_on_and_one_that_comes_back_is_taken_agai
 
 def test_the_loss_of_the_coordinator_stops_nobody(tiny: Tiny, clean: str, tmp_path: Path) -> None:
     one = ("launch.nodes=1", "launch.spares=0", "launch.ranks_per_node=2")
-    with kept_run(tiny, tmp_path, *one, UNHURRIED) as run:
-        run.wait_for_step(3)
-        (coordinator,) = [pid for pid in _children(run.process.pid) if b"coordinate" in _command(pid)]
-        os.kill(coordinator, signal.SIGKILL)
+    with kept_run(tiny, tmp_path, *one, UNHURRIED, held_at=3) as run:
+        with run.held():
+            (coordinator,) = [pid for pid in _children(run.process.pid) if b"coordinate" in _command(pid)]
+            os.kill(coordinator, signal.SIGKILL)
         assert run.finish() == 0, run.stderr
     assert len(run.events("generation.began")) == 1
     assert run.weights() == clean
@@ -104,9 +104,10 @@ def test_a_run_that_is_asked_to_stop_finishes_its_step_commits_it_and_goes_on_fr
     tiny: Tiny, clean: str, tmp_path: Path
 ) -> None:
     one = ("launch.nodes=1", "launch.spares=0", "launch.ranks_per_node=2")
-    with kept_run(tiny, tmp_path, *one, UNHURRIED) as run:
-        run.wait_for_step(2)
-        run.process.send_signal(signal.SIGTERM)
+    with kept_run(tiny, tmp_path, *one, UNHURRIED, held_at=2) as run:
+        with run.held():
+            run.process.send_signal(signal.SIGTERM)
+            run.wait(lambda: run.events("stop.told"), "the ranks are told to stop")
         assert run.finish() == 143, run.stderr
     assert (tmp_path / "PREEMPTED").exists()
     (folder,) = tmp_path.glob(".train-*.part")
@@ -134,12 +135,12 @@ def test_the_same_error_at_the_same_step_on_another_node_ends_the_run_with_evide
 def test_a_frozen_node_of_an_old_generation_can_commit_nothing_when_it_wakes(
     tiny: Tiny, clean: str, tmp_path: Path
 ) -> None:
-    with kept_run(tiny, tmp_path, UNHURRIED, "launch.node_timeout_s=4", "launch.spares=0") as run:
-        run.wait_for_step(3)
-        (lost,) = [node for node in run.training().values() if "0" in node["ranks"]]
-        frozen = [lost["keeper"], *(rank["pid"] for rank in lost["ranks"].values())]
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+    with kept_run(tiny, tmp_path, UNHURRIED, "launch.node_timeout_s=4", "launch.spares=0", held_at=3) as run:
+        with run.held():
+            (lost,) = [node for node in run.training().values() if "0" in node["ranks"]]
+            frozen = [lost["keeper"], *(rank["pid"] for rank in lost["ranks"].values())]
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
         run.wait(lambda: len(run.events("generation.began")) > 1, "a second generation")
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.drills.machines import Machine, machines, why_not
 from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, joined_run, supervised, weights_of
-from tests.launch.namespaces import Machine, machines, why_not
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, pack_once
 from train.run import main
@@ -51,11 +51,11 @@ def test_a_machine_that_is_cut_off_is_replaced_and_can_commit_nothing(
     tiny: Tiny, clean: str, tmp_path: Path, network: list[Machine], how: str
 ) -> None:
     out = tmp_path / "out"
-    with joined_run(tiny, out, network, UNHURRIED, SOON) as run:
-        run.wait_for_step(3)
-        # The first rank's: it writes ledger and checkpoints, and still sees the folder.
-        lost = _seated(run)[0][0]
-        getattr(_machine(network, lost), how)()
+    with joined_run(tiny, out, network, UNHURRIED, SOON, held_at=3) as run:
+        with run.held():
+            # The first rank's: it writes ledger and checkpoints, and still sees the folder.
+            lost = _seated(run)[0][0]
+            getattr(_machine(network, lost), how)()
         assert run.finish(others=(lost,)) == 0, run.stderr
     first, second = _seated(run)
     assert lost in first and lost not in second and len(second) == 2
@@ -66,10 +66,10 @@ def test_a_machine_that_is_cut_off_is_replaced_and_can_commit_nothing(
 def test_a_cut_that_heals_in_time_restarts_nobody(
     tiny: Tiny, clean: str, tmp_path: Path, network: list[Machine]
 ) -> None:
-    with joined_run(tiny, tmp_path / "out", network, UNHURRIED, PATIENT) as run:
-        run.wait_for_step(3)
-        flapping = _machine(network, _seated(run)[0][0])
-        flapping.drop()
+    with joined_run(tiny, tmp_path / "out", network, UNHURRIED, PATIENT, held_at=3) as run:
+        with run.held():
+            flapping = _machine(network, _seated(run)[0][0])
+            flapping.drop()
         run.wait(lambda: flapping.dropped() >= 10, "ten packets are lost")
         flapping.heal()
         assert run.finish() == 0, run.stderr
@@ -83,10 +83,10 @@ def test_the_loss_of_the_coordinators_machine_stops_nobody(
     tiny: Tiny, clean: str, tmp_path: Path, network: list[Machine]
 ) -> None:
     out = tmp_path / "out"
-    with joined_run(tiny, out, network, UNHURRIED, PATIENT) as run:
-        run.wait_for_step(3)
-        run.process.kill()
-        run.process.wait()
+    with joined_run(tiny, out, network, UNHURRIED, PATIENT, held_at=3) as run:
+        with run.held():
+            run.process.kill()
+            run.process.wait()
         with supervised(run.arguments, out, on=network[-1]) as again:
             assert again.finish() == 0, again.stderr
     assert len(_seated(again)) == 1 and again.events("taken up")

@@ -11,18 +11,20 @@ from launch.pipeline import alone
 from tests.launch.conftest import House, wait_until
 from tests.launch.test_supervise import committed, endings
 
-DRILL = ("launch.kill_rank=1", "launch.kill_at_step=6", "train.pace_s=0.1")
+DRILL = ("launch.kill_rank=1", "launch.kill_at_step=6", "train.hold_at=7")
 
 
 def test_torchrun_ranks_die_with_a_killed_launcher_and_the_next_run_goes_on_through_the_drill(house: House) -> None:
-    first = house.start("launch", str(house.recipe), "train.pace_s=0.2")
-    wait_until(lambda: committed(house) >= 2, "step 2 is committed")
-    assert len(house.alive()) == 4, "the launcher, torchrun and two ranks"
-    first.kill()
-    first.communicate()
-    wait_until(lambda: not house.alive(), "every process has ended")
-
-    done = house.run(*DRILL)
+    with house.held():
+        first = house.start("launch", str(house.recipe), "train.hold_at=3")
+        wait_until(lambda: committed(house) == 2, "step 2 is committed")
+        assert len(house.alive()) == 4, "the launcher, torchrun and two ranks"
+        first.kill()
+        first.communicate()
+        wait_until(lambda: not house.alive(), "every process has ended")
+        process = house.start("launch", str(house.recipe), *DRILL)
+        wait_until(house.struck, "the drill has struck")
+    done = house.finish(process)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("[")] == [
         *("[1/4] one", "[2/4] train"),
@@ -48,20 +50,21 @@ def test_an_interrupt_of_a_stage_of_one_process_leaves_nothing_running(
     process = house.start("launch", str(house.recipe), "train.pace_s=60")
     wait_until(lambda: list(house.out.glob(".one-*.part")), "stage one is at work")
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == exit_code and "Traceback" not in stderr
     wait_until(lambda: not house.alive(), "every process has ended")
 
 
 def test_a_killed_stage_is_started_again(house: House) -> None:
-    process = house.start("launch", str(house.recipe), "train.pace_s=1")
-    wait_until(lambda: list(house.out.glob(".one-*.part")), "stage one is at work")
-    (stage,) = [pid for pid in house.alive() if b"\0one\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(stage, signal.SIGKILL)
+    with house.held():
+        process = house.start("launch", str(house.recipe), "train.hold_at=0")
+        wait_until(lambda: list(house.out.glob(".one-*.part")), "stage one is at work")
+        (stage,) = [pid for pid in house.alive() if b"\0one\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(stage, signal.SIGKILL)
     wait_until(lambda: len(endings(house.out)) >= 2, "stage one has been done again")
     assert [end["action"] for end in endings(house.out)][:2] == ["restart", "finish"]
     process.terminate()
-    stderr = process.communicate(timeout=20)[1]
+    stderr = process.communicate(timeout=120)[1]
     assert "one: it was killed by SIGKILL; starting it again" in stderr
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.sensors import Sensors, readings
-from tests.launch.keeper_runs import UNHURRIED, kept_run
+from tests.launch.keeper_runs import kept_run
 from tests.train.runs import Tiny, pack_once
 
 BUS = "[ 12.5] NVRM: Xid (PCI:0000:3b:00): 79, pid=7, name=python, GPU has fallen off the bus.\n"
@@ -44,12 +44,13 @@ def test_a_broken_gpu_puts_its_node_into_quarantine_and_a_programs_error_does_no
     logs = tmp_path / "logs"
     logs.mkdir()
     log = f"launch.sensor_log='{logs}/{{node}}.log'"
-    with kept_run(tiny, tmp_path / "run", UNHURRIED, log) as run:
-        run.wait_for_step(2)
-        (logs / "n1.log").write_text(PROGRAM)
-        run.wait(lambda: run.events("sensor.told"), "the program's error is told")
-        assert not run.events("failed")
-        (logs / "n0.log").write_text(BUS)
+    with kept_run(tiny, tmp_path / "run", log, held_at=2) as run:
+        with run.held():
+            (logs / "n1.log").write_text(PROGRAM)
+            run.wait(lambda: run.events("sensor.told"), "the program's error is told")
+            assert not run.events("failed")
+            (logs / "n0.log").write_text(BUS)
+            run.wait(lambda: run.events("failed"), "the node is set aside")
         assert run.finish() == 0, run.stderr
     (aside,) = run.events("quarantined")
     assert aside["node"] == "n0" and "XID 79" in aside["reason"]

@@ -31,7 +31,8 @@ def test_a_library_that_is_not_there_is_refused_unless_the_ranks_are_elsewhere(t
 
 def test_the_ranks_are_started_with_the_library_and_other_stages_are_not(house: House, tmp_path: Path) -> None:
     library = strange_allocator(tmp_path)
-    house.start("launch", str(house.recipe), "train.pace_s=2", f"launch.allocator={library}")
+    (house.root / "hold").touch()
+    house.start("launch", str(house.recipe), "train.hold_at=1", f"launch.allocator={library}")
 
     def ranks() -> list[int]:
         return [pid for pid in house.alive() if b"\0train\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]

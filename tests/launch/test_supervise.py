@@ -73,8 +73,11 @@ def test_a_run_that_gets_further_each_time_is_not_given_up(house: House) -> None
 
 
 def test_the_drill_kills_one_rank_once_per_artifact_and_tells_what_followed(house: House) -> None:
-    drill = ["launch.kill_rank=1", "launch.kill_at_step=5", "train.pace_s=0.05"]
-    done = house.run(*drill, verb="supervised")
+    drill = ["launch.kill_rank=1", "launch.kill_at_step=5", "train.hold_at=7"]
+    with house.held():
+        process = house.start("supervised", str(house.recipe), *drill)
+        wait_until(house.struck, "the drill has struck")
+    done = house.finish(process)
     assert done.returncode == 0, done.stderr
     assert [end["action"] for end in endings(house.out)] == ["restart", "finish"]
     record = drill_of(current(house.out, "train").folder)
@@ -87,11 +90,12 @@ def test_the_drill_kills_one_rank_once_per_artifact_and_tells_what_followed(hous
 
 
 def test_the_drill_does_not_strike_again_after_an_interrupt(house: House) -> None:
-    drill = ["launch.kill_rank=1", "launch.kill_at_step=3", "train.pace_s=0.1"]
-    first = house.start("supervised", str(house.recipe), *drill)
-    wait_until(lambda: list(house.out.glob(".train-*.part/witness/drill.json")), "the drill has struck")
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(20) == 143
+    drill = ["launch.kill_rank=1", "launch.kill_at_step=3", "train.hold_at=5"]
+    with house.held():
+        first = house.start("supervised", str(house.recipe), *drill)
+        wait_until(house.struck, "the drill has struck")
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(120) == 143
     done = house.run(*drill, verb="supervised")
     assert done.returncode == 0 and "killed rank" not in done.stderr, done.stderr
     assert drill_of(current(house.out, "train").folder)["resumed_from"] is not None
@@ -101,15 +105,16 @@ def test_the_drill_does_not_strike_again_after_an_interrupt(house: House) -> Non
     ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_an_interrupt_leaves_no_process_and_the_next_run_goes_on(house: House, number: int, exit_code: int) -> None:
-    process = house.start("supervised", str(house.recipe), "train.pace_s=0.1")
-    wait_until(lambda: committed(house) >= 4, "step 4 is committed")
-    assert len(house.alive()) == 4, "the launcher, the agent and two ranks"
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
-    assert process.returncode == exit_code
-    assert "Traceback" not in stderr
-    wait_until(lambda: not house.alive(), "every process has ended")
-    before = committed(house)
-    done = house.run("train.pace_s=0.01", verb="supervised")
+    with house.held():
+        process = house.start("supervised", str(house.recipe), "train.hold_at=5")
+        wait_until(lambda: committed(house) == 4, "step 4 is committed")
+        assert len(house.alive()) == 4, "the launcher, the agent and two ranks"
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == exit_code
+        assert "Traceback" not in stderr
+        wait_until(lambda: not house.alive(), "every process has ended")
+    assert committed(house) == 4
+    done = house.run(verb="supervised")
     assert (done.returncode, done.stdout) == (0, "made\n"), done.stderr
-    assert before >= 4 and "starting it again" not in done.stderr
+    assert "starting it again" not in done.stderr

@@ -23,7 +23,7 @@ def work(tmp_path: Path) -> Path:
 def run_script(path: Path, *arguments: object, work: Path) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "WORK": str(work)}
     command = ["sh", str(path), *map(str, arguments)]
-    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_verify_sh_runs_the_bundles_own_code_and_leaves_the_bundle_as_it_was(bundle: Bundle, work: Path) -> None:

@@ -24,7 +24,7 @@ def may(act):
     return True
 
 def connect():
-    socket.create_connection(("127.0.0.1", int(sys.argv[2])), timeout=60).close()
+    socket.create_connection(("127.0.0.1", int(sys.argv[2])), timeout=120).close()
 
 print(json.dumps({
     "writes": may(lambda: open(sys.argv[3], "a").close()),

@@ -19,6 +19,7 @@ from typing import Any
 
 from core.errors import ProjectError
 from core.notes import FOLDER, leave_exit, read_notes
+from tests.cuts import Cut, arm
 
 PROFILE = {
     "MKL_CBWR": "COMPATIBLE",
@@ -29,8 +30,6 @@ PROFILE = {
 }
 PRELOADED = ["train.loop", "train.run", "train.replay", "hydra", "hydra.core.override_parser.overrides_parser", "yaml"]
 DEADLINE_S = 300.0
-# What a killed write may be cut before: audit events of the interpreter (PEP 578).
-TOUCHES = ("open", "os.mkdir", "os.rename")
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,6 @@ class Verb:
     verb: Callable[[Sequence[str]], None]
     arguments: Sequence[str]
     port: int
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Kill a rank before the `count`-th time that it touches a path with `text` in it."""
-
-    text: str
-    count: int
-    rank: int = 0
 
 
 @dataclass
@@ -71,7 +61,8 @@ def run_ranks(
 ) -> Ended:
     """Run a verb, once for each of `runs`, on `world_size` ranks.
 
-    `kill` (rank, step) sends SIGKILL to a rank when it has finished a step. After the deadline all are killed.
+    `kill` (rank, step): a rank sends itself SIGKILL when it has said that it finished the step. After the deadline all
+    are killed.
     """
     notes.mkdir(parents=True, exist_ok=True)
     for old in notes.glob("rank*.json"):
@@ -80,7 +71,12 @@ def run_ranks(
     context = _context()
     processes = [
         context.Process(
-            target=_be_rank, args=(rank, world_size, verbs, notes, cut if cut and rank == cut.rank else None)
+            target=_be_rank,
+            args=(
+                *(rank, world_size, verbs, notes),
+                cut if cut and rank == cut.rank else None,
+                kill[1] if kill and rank == kill[0] else 0,
+            ),
         )
         for rank in range(world_size)
     ]
@@ -88,9 +84,6 @@ def run_ranks(
         process.start()
     deadline = time.monotonic() + deadline_s
     while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
-        if kill and read_notes(notes, "beat").get(kill[0], {}).get("step", 0) >= kill[1]:
-            os.kill(int(processes[kill[0]].pid or 0), signal.SIGKILL)
-            kill = None
         multiprocessing.connection.wait([process.sentinel for process in processes if process.is_alive()], 0.005)
     for process in processes:
         process.kill()
@@ -125,14 +118,16 @@ def _context() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _be_rank(rank: int, world_size: int, verbs: Sequence[Verb], notes: Path, cut: Cut | None) -> None:
+def _be_rank(rank: int, world_size: int, verbs: Sequence[Verb], notes: Path, cut: Cut | None, kill_after: int) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1")
     os.environ[FOLDER] = str(notes)
     with (notes / f"rank{rank}.log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    if cut and cut.rank == rank:
-        _arm(cut)
+    if cut:
+        arm(cut)
+    if kill_after:
+        _die_after(kill_after)
     for verb in verbs:
         os.environ["MASTER_PORT"] = str(verb.port)
         try:
@@ -142,17 +137,17 @@ def _be_rank(rank: int, world_size: int, verbs: Sequence[Verb], notes: Path, cut
             sys.exit(error.exit_code)
 
 
-def _arm(cut: Cut) -> None:
-    left = cut.count
+def _die_after(step: int) -> None:
+    from train import loop
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
-        if event in TOUCHES and cut.text in str(arguments[0]):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+    leave: Callable[[int], None] = vars(loop)["leave_beat"]
 
-    sys.addaudithook(watch)
+    def leave_and_die(done: int) -> None:
+        leave(done)
+        if done >= step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    vars(loop)["leave_beat"] = leave_and_die
 
 
 def _be_called(answer: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -3,15 +3,16 @@
 import fcntl
 import json
 import random
-import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from core.hashing import canonical_json
 from core.ledger import START, full_head, read_lines
-from tests.train.ranks import Cut, run_ranks
+from tests.cuts import Cut
+from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, events, finished_folder, result_of, unfinished_folder
 from train.run import main
 from train.store import list_checkpoints
@@ -114,13 +115,8 @@ def test_a_part_that_cannot_be_written_is_an_error_on_every_rank(
 ) -> None:
     kill(tiny, tmp_path, Crash(Layout(2, "zero1"), rank=1, step=5, then=Layout(2, "zero1")))
     blocked = unfinished_folder(tmp_path) / "checkpoints" / "step-000008"
-    blocked.mkdir()
-    (blocked / "something").touch()
-    # Put away as damaged on the start; back in the way of the commit when that comes.
-    watcher = threading.Thread(target=put_in_the_way, args=[blocked])
-    watcher.start()
-    ended = run_ranks(2, main, [tiny.arguments(tmp_path)], notes=tmp_path / "notes")
-    watcher.join()
+    cut = Cut(text="/.tmp-000008", count=1, act=partial(put_in_the_way, blocked))
+    ended = run_ranks(2, main, [tiny.arguments(tmp_path)], notes=tmp_path / "notes", cut=cut)
     assert ended.exit_codes == [75, 75]
     for message in ended.messages.values():
         assert message.startswith(
@@ -131,9 +127,7 @@ def test_a_part_that_cannot_be_written_is_an_error_on_every_rank(
 
 
 def put_in_the_way(folder: Path) -> None:
-    """Make a folder that is not empty again as soon as it is gone."""
-    while folder.exists():
-        threading.Event().wait(0.001)
+    """Make a folder that is not empty."""
     folder.mkdir()
     (folder / "something").touch()
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.ranks import Cut, run_ranks
+from tests.cuts import Cut
+from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, events, finished_folder, result_of
 from train.run import main
 

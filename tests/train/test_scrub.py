@@ -17,7 +17,7 @@ from train.run import main
 from train.scrub import Scrubber, faults
 from train.store import list_checkpoints
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def test_what_is_sound_is_no_fault_and_what_is_damaged_is_one(tmp_path: Path) -> None:

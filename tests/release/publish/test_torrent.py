@@ -16,7 +16,7 @@ from release.publish.torrent import magnet, make_info, merkle_root, piece_size, 
 from tests.data.flaky import Site
 from tests.release.publish.conftest import contents, put_on
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 NETWORK = {
     "listen_interfaces": "127.0.0.1:0",
     "enable_dht": False,
