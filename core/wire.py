@@ -76,10 +76,12 @@ class Wire:
         self._connection.close()
 
 
-def connect(address: str, *, token: str, timeout_s: float) -> Wire:
-    """A connection to `host:port`, with the token said. Raises OSError if nobody answers."""
+def connect(address: str, *, token: str, connect_s: float, timeout_s: float) -> Wire:
+    """A connection to `host:port`, made in `connect_s`, with the token said. Raises OSError if nobody answers."""
     host, _, port = address.rpartition(":")
-    wire = Wire(socket.create_connection((host, int(port)), timeout=timeout_s))
+    connection = socket.create_connection((host, int(port)), timeout=connect_s)
+    connection.settimeout(timeout_s)
+    wire = Wire(connection)
     wire.send({TOKEN: token})
     return wire
 

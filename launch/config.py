@@ -60,6 +60,8 @@ class LaunchConfig:
     # Where the coordinator listens for keepers of other machines (`launch join`), as HOST or HOST:PORT; without it the
     # nodes are emulated on this machine.
     address: str = placement("")
+    # What starts an emulated node's keeper, with {node} for its name, where it needs a network of its own (drills).
+    node_prefix: list[str] = placement(list)
     # A rank is taken for hung when a phase of a step lasts longer than both this and so many times its 99th percentile.
     watchdog_floor_s: float = placement(60.0)
     watchdog_factor: float = placement(10.0)
@@ -143,6 +145,11 @@ class LaunchConfig:
         for text in self.faults:
             if read_fault(text).kind == OF_A_BOX:
                 raise ConfigError(f"launch.faults has {text!r}, which would not end; lay it into launch.fault_box")
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether keepers come from elsewhere (`launch join`): they may outlive what started the coordinator."""
+        return bool(self.address) and not self.node_prefix
 
     @property
     def is_drill(self) -> bool:

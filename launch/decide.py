@@ -137,7 +137,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do about a failure; `is_moved` asks for the ranks to change nodes, to tell a bug from a bad node."""
+    """What to do about a failure; `is_moved` asks for the ranks to change nodes: a bug goes with them."""
 
     action: Action
     exit_code: int
@@ -148,6 +148,8 @@ class Verdict:
 
 # What a program does to itself; SIGKILL comes from outside.
 OWN_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+GONE = (Kind.LOST, Kind.BROKEN)
+STILL = (Kind.HANG, Kind.PEER)
 LEMON_WINDOW_S = 24 * 3600.0
 
 
@@ -182,6 +184,8 @@ def judge(
         return Verdict(action=Action.GIVE_UP, exit_code=found.code, reason=str(found))
     again = [one for one in history if one.fingerprint == found.fingerprint]
     is_elsewhere = any(one.node != found.node for one in again) or nodes_left <= 1
+    # Nodes may hear the coordinator and not each other: who stands still again is given other peers.
+    is_still = found.kind in STILL and bool(history) and history[-1].kind in STILL
     is_own = found.kind in (Kind.ERROR, Kind.OOM) or (found.kind is Kind.CRASH and -found.code in OWN_SIGNALS)
     if again and is_own and (is_elsewhere or found.kind is Kind.OOM):
         where = f"before on node {again[-1].node}" if again[-1].node != found.node else "a second time"
@@ -197,8 +201,11 @@ def judge(
             exit_code=DeterministicError.exit_code if is_same else RETRY_CODE,
             reason=f"{found}; {idle_restarts} restarts brought no progress",
         )
-    wait_s = backoff_s * 2 ** (idle_restarts - 1) if idle_restarts else 0.0
-    return Verdict(action=Action.RESTART, exit_code=RETRY_CODE, reason=str(found), wait_s=wait_s, is_moved=is_own)
+    # What has failed is gone with its node: there is nothing to wait for.
+    wait_s = backoff_s * 2 ** (idle_restarts - 1) if idle_restarts and found.kind not in GONE else 0.0
+    return Verdict(
+        action=Action.RESTART, exit_code=RETRY_CODE, reason=str(found), wait_s=wait_s, is_moved=is_own or is_still
+    )
 
 
 def seat(ready: Sequence[str], *, before: Sequence[str], wanted: int, is_moved: bool = False) -> list[str]:

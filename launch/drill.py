@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.cli import recipe_and_overrides
@@ -27,8 +27,8 @@ from core.hashing import hash_value
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import error_of
-from launch.drills import ends, report, rounds
-from launch.drills.classes import CLASSES
+from launch.drills import ends, machines, report, rounds
+from launch.drills.classes import CLASSES, OF_NETWORKS
 from launch.drills.config import DrillConfig
 from launch.drills.report import Report
 from launch.drills.rounds import Final, Round
@@ -43,6 +43,8 @@ KEEPERS = (
     *("launch.lemon_failures=0", "launch.quarantine_s=3", "launch.max_restarts_without_progress=5"),
     *("launch.backoff_s=0.5", "launch.stop_grace_s=20", "launch.audit_rate=0.25"),
 )
+# A link that flaps is waited for, also while the processors have more to do than they can.
+NETWORKED = ("launch.node_timeout_s=3",)
 DISK_CLASS = "disk full"
 DISK_RUNS, DISK_MORE_BYTES = 4, 32 << 20
 
@@ -57,6 +59,8 @@ class Drill:
     inputs: Path
     config: DrillConfig
     steps: int
+    nodes: int
+    is_networked: bool
 
     def trained(self, out: Path) -> list[str]:
         """The arguments of a training into a folder."""
@@ -66,7 +70,8 @@ class Drill:
         """The arguments of a run under keepers in a round's folder."""
         places = [f"run.out={folder / 'run'}", f"run.inputs={self.inputs}"]
         seams = [f"launch.fault_box='{folder / 'box'}'", f"launch.sensor_log='{folder / 'sensors'}/{{node}}.log'"]
-        return [self.recipe, *KEEPERS, *self.overrides, *places, *(seams if (folder / "box").exists() else [])]
+        own = (*KEEPERS, *(NETWORKED if self.is_networked else ()))
+        return [self.recipe, *own, *self.overrides, *places, *(seams if (folder / "box").exists() else [])]
 
 
 def main(arguments: list[str]) -> None:
@@ -74,7 +79,8 @@ def main(arguments: list[str]) -> None:
     recipe, overrides = recipe_and_overrides(arguments, "python -m launch drill")
     recipe = absolute(recipe)
     run = load(recipe, "run", RunConfig, overrides)
-    config = load(recipe, "launch", LaunchConfig, overrides).drill
+    launch = load(recipe, "launch", LaunchConfig, [*KEEPERS, *overrides])
+    config = launch.drill
     unknown = [name for name in config.classes if name not in CLASSES]
     if unknown:
         raise ConfigError(f"launch.drill.classes has {unknown[0]!r}, which is none of {', '.join(CLASSES)}")
@@ -87,6 +93,8 @@ def main(arguments: list[str]) -> None:
         inputs=run.inputs_folder.resolve(),
         config=config,
         steps=plain["train"]["steps"],
+        nodes=launch.nodes + launch.spares,
+        is_networked=False,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -104,11 +112,14 @@ def play(drill: Drill) -> Report:
     began, load_before = time.time(), os.getloadavg()[0]
     wanted = undisturbed(drill)
     has_mounts = rounds.open_mounts()
-    names = drill.config.classes or list(CLASSES)
-    left_out = {}
-    if DISK_CLASS in names and not has_mounts:
-        names = [name for name in names if name != DISK_CLASS]
-        left_out[DISK_CLASS] = "this user may not mount a small disk"
+    asked = drill.config.classes or list(CLASSES)
+    absent = left_out(asked, has_mounts=has_mounts)
+    names = [name for name in asked if name not in absent]
+    for name, why in absent.items():
+        sys.stderr.write(f"left out, {name}: {why}\n")
+    if not names:
+        raise ConfigError("none of launch.drill.classes can be injected here, as said above; ask for others")
+    drill = replace(drill, is_networked=any(name in OF_NETWORKS for name in names))
     made = _rounds(drill, names, wanted=wanted, disk_bytes=_disk_bytes(drill) if has_mounts else 0)
     ended = []
     for number, name in enumerate(ends.CASES if drill.config.has_ends else (), start=1):
@@ -123,8 +134,18 @@ def play(drill: Drill) -> Report:
         undisturbed=wanted.digest,
         rounds=made,
         ends=ended,
-        left_out=left_out,
+        left_out=absent,
     )
+
+
+def left_out(names: Sequence[str], *, has_mounts: bool) -> dict[str, str]:
+    """Of these classes, those that cannot be injected here, and why."""
+    found = {}
+    if DISK_CLASS in names and not has_mounts:
+        found[DISK_CLASS] = "this user may not mount a small disk"
+    of_networks = [name for name in names if name in OF_NETWORKS]
+    why = machines.why_not() if of_networks else ""
+    return found | (dict.fromkeys(of_networks, why) if why else {})
 
 
 def undisturbed(drill: Drill) -> Final:
@@ -165,6 +186,7 @@ def _rounds(drill: Drill, names: Sequence[str], *, wanted: Final, disk_bytes: in
             config=config,
             steps=drill.steps,
             disk_bytes=disk_bytes,
+            machine_count=drill.nodes if drill.is_networked else 0,
             wanted=wanted,
         )
         made.append(done)

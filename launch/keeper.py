@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from core.heart import Pulse, limit_s
 from core.kept import VARIABLE
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent, read_notes, release
 from core.wire import TOKEN, Line, Message, encode
-from launch.address import interface_of
+from launch.address import address_towards, interface_of
 from launch.keeperconfig import PLACE, Place
 from launch.local import STDERR
 from launch.oomkills import oom_kills
@@ -385,4 +385,4 @@ def main(arguments: list[str]) -> None:
     """Verb `keep`: `PLACE.json NODE`, as `launch supervise` starts it on this machine."""
     place = Place.read(Path(arguments[0]))
     sys.stdout = os.fdopen(os.dup(STDERR), "w")
-    Keeper(place, arguments[1]).work()
+    Keeper(replace(place, host=address_towards(place.host)), arguments[1]).work()

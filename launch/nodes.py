@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load, resolve
@@ -25,6 +27,7 @@ from core.durable import told_full_disks
 from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
 from launch.address import split
+from launch.attempts import count, state_of
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import DONE_CODE, error_of
@@ -54,18 +57,35 @@ class House:
 
     place: Path
     node_return_s: float
+    node_prefix: Sequence[str]
     coordinator: Child
     keepers: dict[str, Child] = field(default_factory=dict)
     coordinators: int = 1
 
+    def start_keeper(self, name: str) -> Child:
+        """Start the keeper of an emulated node."""
+        prefix = [word.format(node=name) for word in self.node_prefix]
+        return start("keep", str(self.place), name, prefix=prefix)
+
 
 def main(arguments: list[str]) -> None:
-    """Train the recipe's model, of what `python -m data pack` has made, whatever dies meanwhile."""
-    recipe, overrides = recipe_and_overrides(arguments, "python -m launch supervise")
+    """`RECIPE [--attempt] [key=value ...]`: train the recipe's model, whatever dies meanwhile.
+
+    `--attempt` is for schedulers that start this again: a run that is finished is left alone, and attempts without
+    progress are counted. Raises the run's error, DeterministicError after too many of those.
+    """
+    options, rest = take(arguments, flags=("--attempt",))
+    recipe, overrides = recipe_and_overrides(rest, "python -m launch supervise")
     recipe = absolute(recipe)
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "launch", LaunchConfig, overrides)
     out = run.out_folder.resolve()
+    if "--attempt" in options:
+        state = state_of(recipe, overrides)
+        count(out, state, most=config.max_restarts_without_progress)
+        if state.folder:
+            sys.stdout.write(f"{state.folder}\n")
+            return
     out.mkdir(parents=True, exist_ok=True)
     with alone(out), told_full_disks(out):
         (out / PREEMPTED).unlink(missing_ok=True)
@@ -121,28 +141,33 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
     # What a launch that was killed has left in memory.
     shutil.rmtree(left.room, ignore_errors=True)
     # Keepers of other machines may have outlived it; those of another recipe are not to be taken for this one's.
-    return replace(made, token=left.token) if config.address and left.made_of == made.made_of else made
+    return replace(made, token=left.token) if config.is_joined and left.made_of == made.made_of else made
 
 
 def supervise_nodes(place: Place, config: LaunchConfig) -> int:
     """Start everything, and watch until the coordinator has ended with an exit code of its own; returns that."""
     history = History(place.folder)
-    is_taken_up = bool(config.address) and history.is_running and is_known(place)
+    is_taken_up = config.is_joined and history.is_running and is_known(place)
     path = place.write()
     history.record("taken up" if is_taken_up else "started")
     if not is_taken_up:
         place.coordinator_file.unlink(missing_ok=True)
-    if config.address:
+    if config.is_joined:
         sys.stderr.write("waiting for keepers: start python -m launch join RECIPE on every machine\n")
-    house = House(place=path, node_return_s=config.node_return_s, coordinator=start("coordinate", str(path)))
+    house = House(
+        place=path,
+        node_return_s=config.node_return_s,
+        node_prefix=config.node_prefix,
+        coordinator=start("coordinate", str(path)),
+    )
 
     def pass_on(_number: int, _frame: FrameType | None) -> None:
         house.coordinator.process.send_signal(signal.SIGTERM)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
     try:
-        names = [f"n{at}" for at in range(config.nodes + config.spares)] if not config.address else []
-        house.keepers = {name: start("keep", str(path), name) for name in names}
+        names = [f"n{at}" for at in range(config.nodes + config.spares)] if not config.is_joined else []
+        house.keepers = {name: house.start_keeper(name) for name in names}
         while (code := look(house)) is None:
             time.sleep(POLL_S)
         return code
@@ -175,15 +200,15 @@ def look(house: House) -> int | None:
         if child.process.poll() is not None:
             child.ended_at = child.ended_at or now
             if house.node_return_s and now - child.ended_at > house.node_return_s:
-                house.keepers[name] = start("keep", str(house.place), name)
+                house.keepers[name] = house.start_keeper(name)
     return None
 
 
-def start(verb: str, *arguments: str) -> Child:
+def start(verb: str, *arguments: str, prefix: Sequence[str] = ()) -> Child:
     """Start a process of launch/ that dies with this one."""
     environment = {name: value for name, value in os.environ.items() if name != FOLDER}
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch", verb, *arguments],
+        [*prefix, sys.executable, "-m", "launch", verb, *arguments],
         cwd=ROOT,
         env={**environment, DIE_WITH_PARENT: str(os.getpid())},
         stdin=subprocess.DEVNULL,

@@ -18,12 +18,12 @@ from core.wire import Message, Wire, is_token
 BASE, LOG = "base", "log"
 KEPT_BASES = 2
 # Of an entry's header: who handed what in.
-Key = tuple[int, int, str, int]
+Key = tuple[int, int, str, int, int]
 
 
 @dataclass(slots=True)
 class Shelf:
-    """The entries by generation, rank, kind and step; nothing is thrown away for its age while it `is_pinned`."""
+    """The entries by what `key_of` gives; nothing is thrown away for its age while it `is_pinned`."""
 
     generation: int = 0
     is_pinned: bool = False
@@ -72,7 +72,8 @@ class Shelf:
 
 def key_of(header: Message) -> Key:
     """By what an entry is found."""
-    return header["generation"], header["rank"], header["kind"], header["step"]
+    # What the spike policy has gone back behind stays until all ranks know of it.
+    return header["generation"], header["rank"], header["kind"], header["step"], header.get("returns", 0)
 
 
 def outdated(keys: Any, *, generation: int, rank: int) -> list[Key]:
@@ -89,6 +90,12 @@ def outdated(keys: Any, *, generation: int, rank: int) -> list[Key]:
     return before + [key for key in keys if key[0] < generation and key[3] <= oldest]
 
 
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    # All ranks of a generation connect at once.
+    request_queue_size = 128
+
+
 class ShelfServer:
     """Serves a shelf on a port of its own, a thread a connection."""
 
@@ -97,8 +104,7 @@ class ShelfServer:
             def handle(self) -> None:
                 _serve(shelf, self.request, token)
 
-        self._server = socketserver.ThreadingTCPServer((host, 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, 0), Handler)
         self.address = f"{host}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

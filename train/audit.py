@@ -22,7 +22,7 @@ from train.recipe import Recipe
 from train.run import Work
 from train.runtime import World
 from train.step import Job, compute
-from train.tiers import Tiers
+from train.tiers import Tiers, take_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,7 @@ def indices(request: Request, *, step: int, micro_batches: int) -> list[int]:
 
 def again(job: Job, chain: Chain, *, step: int, index: int) -> Audited:
     """Compute one micro-batch again."""
+    take_up(job, chain.logs[step])
     _, root = compute(job, MicroStep(0, index), step=step, is_digested=True)
     # The sum of one is of no use.
     job.placed.reduce()

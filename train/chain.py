@@ -2,7 +2,8 @@
 
 A base is every rank's whole state after a step, a log every rank's gradients of a step; a set of them counts only if it
 is complete. Sets of different generations, numbers of ranks and placements may follow each other, since bits do not
-depend on them.
+depend on them. Where the spike policy has gone back, the steps that it made void are on the shelves too; an entry's
+`returns` is how often it had before, and the first step behind a return says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,19 +38,22 @@ def is_void(header: Header, voids: Iterable[tuple[int, int]]) -> bool:
     return any(header["generation"] < generation and header["step"] > step for generation, step in voids)
 
 
-def complete_sets(found: Mapping[str, Iterable[Header]], *, kind: str) -> dict[int, list[Entry]]:
-    """By step, the entries of all ranks, of the newest generation that has a complete set; `found` is by shelf."""
-    sets: dict[tuple[int, int], dict[int, tuple[Header, list[str]]]] = {}
+def complete_sets(found: Mapping[str, Iterable[Header]], *, kind: str) -> dict[int, dict[int, list[Entry]]]:
+    """By step and number of returns, the entries of all ranks; `found` is by shelf.
+
+    They are of the newest generation that has a complete set.
+    """
+    sets: dict[tuple[int, int, int], dict[int, tuple[Header, list[str]]]] = {}
     for shelf, headers in found.items():
         for header in headers:
             if header["kind"] == kind:
-                own = sets.setdefault((header["step"], header["generation"]), {})
+                own = sets.setdefault((header["step"], header.get("returns", 0), header["generation"]), {})
                 own.setdefault(header["rank"], (header, []))[1].append(shelf)
-    whole = {
-        key[0]: [Entry(header, tuple(shelves)) for _, (header, shelves) in sorted(ranks.items())]
-        for key, ranks in sorted(sets.items())
-        if len(ranks) == next(iter(ranks.values()))[0]["world"]
-    }
+    whole: dict[int, dict[int, list[Entry]]] = {}
+    for (step, returns, _), ranks in sorted(sets.items(), key=lambda item: item[0]):
+        if len(ranks) == next(iter(ranks.values()))[0]["world"]:
+            entries = [Entry(header, tuple(shelves)) for _, (header, shelves) in sorted(ranks.items())]
+            whole.setdefault(step, {})[returns] = entries
     return whole
 
 
@@ -57,12 +61,28 @@ def chains(found: Mapping[str, Iterable[Header]]) -> list[Chain]:
     """The longest chain from every base, the one that reaches furthest first; of those the one with the newest base."""
     bases, logs = complete_sets(found, kind=BASE), complete_sets(found, kind=LOG)
     made = []
-    for base, entries in bases.items():
-        last = base
-        while last + 1 in logs:
-            last += 1
-        made.append(Chain(base, last, entries, {step: logs[step] for step in range(base + 1, last + 1)}))
+    for base, versions in bases.items():
+        for returns, entries in versions.items():
+            path = _path(logs, base=base, returns=returns)
+            made.append(Chain(base, base + len(path), entries, path))
     return sorted(made, key=lambda chain: (-chain.last, -chain.base))
+
+
+def _path(logs: Mapping[int, Mapping[int, list[Entry]]], *, base: int, returns: int) -> dict[int, list[Entry]]:
+    """The steps behind a base, as they were taken last: behind its return, where the run has gone back to a step."""
+    path: dict[int, list[Entry]] = {}
+    while True:
+        step = base + len(path) + 1
+        versions = logs.get(step, {})
+        following = [at for at in versions if at == returns or (at > returns and _is_return(versions[at]))]
+        if not following:
+            return path
+        returns = max(following)
+        path[step] = versions[returns]
+
+
+def _is_return(entries: Sequence[Entry]) -> bool:
+    return bool(entries[0].header["numbers"]["returned"])
 
 
 def choose_chain(

@@ -115,8 +115,16 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
                 records.go_back(done.step, to=done.to)
             continue
         is_stopping = done.numbers.is_stopping
-        enter("save" if done.is_saved or is_stopping else "write", done.step)
-        _save(saver, done, records=records, is_waiting=is_stopping or recipe.train.save is Save.SYNC)
+        # The spike policy goes on from saved steps only.
+        is_begun = done.is_saved or (is_stopping and not recipe.train.spikes.is_on)
+        enter("save" if is_begun else "write", done.step)
+        _save(
+            saver,
+            done,
+            records=records,
+            is_begun=is_begun,
+            is_waiting=is_stopping or recipe.train.save is Save.SYNC,
+        )
         if job.tiers:
             job.tiers.end_step(job, done.step)
         if view:
@@ -131,7 +139,8 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         leave_beat(done.step)
         if is_stopping and done.step < recipe.train.steps:
             world.wait()
-            raise Preempted(f"stopped after step {done.step}, which is committed; run the same command again to go on")
+            what = "which is committed" if is_begun else "and goes on from the last saved one (train.spikes)"
+            raise Preempted(f"stopped after step {done.step}, {what}; run the same command again to go on")
     enter("wait", recipe.train.steps)
     saver.finish()
     await_release()
@@ -146,16 +155,16 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
     """Take the steps after + 1 .. until, some of them again if the spike policy goes back."""
     is_watching, step = job.config.spikes.is_on, after
     saved = Saved.of(job, after) if is_watching else None
-    returned: Line = {}
     while step < until:
         step += 1
         numbers = (job.tiers.redo(job, step) if job.tiers else None) or take_step(job, step)
         is_saved = job.config.is_saved(step)
         if saved and job.watch.must_return(is_saved=is_saved):
-            job.watch.go_back(saved.measured, step=step, to=saved.step)
+            job.watch.go_back(saved.measured, step=step, to=saved.step, why=numbers.left_out)
             job.let_go()
             put_back(job.placed, saved.tensors)
-            returned = {"returned": {"from": step, "why": numbers.left_out, "shift": job.watch.measured.shift}}
+            if job.tiers:
+                job.tiers.forget()
             yield Return(step=step, to=saved.step)
             step = saved.step
             continue
@@ -166,8 +175,8 @@ def steps(job: Job, *, after: int, until: int) -> Iterator[Done | Return]:
         if job.heldout and job.config.is_evaluated(step):
             enter("evaluate", step)
             scores = score(job.heldout, placed=job.placed, world=job.world, step=step)
-        line = ledger_line(job, step, numbers=numbers, scores=scores) | returned if job.world.is_first else {}
-        returned = {}
+        line = ledger_line(job, step, numbers=numbers, scores=scores) if job.world.is_first else {}
+        job.watch.returned = {}
         yield Done(step=step, numbers=numbers, line=line, is_saved=is_saved, measured=measured, scores=scores)
 
 
@@ -185,9 +194,8 @@ class Saved:
         return cls(step, snapshot(job.placed), job.watch.measured)
 
 
-def _save(saver: Saver, done: Done, *, records: Records | None, is_waiting: bool) -> None:
-    """Write a step down, begin its checkpoint if it is saved, and go on with the one under way."""
-    is_begun = done.is_saved or done.numbers.is_stopping
+def _save(saver: Saver, done: Done, *, records: Records | None, is_begun: bool, is_waiting: bool) -> None:
+    """Write a step down, begin its checkpoint if it is to have one, and go on with the one under way."""
     if is_begun:
         saver.finish()
     if records:
@@ -217,6 +225,8 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, scores: Scores | None)
         line["left_out"] = numbers.left_out
     if scores:
         line["eval"] = scores.plain()
+    if numbers.returned:
+        line["returned"] = dict(numbers.returned)
     return line
 
 
@@ -231,7 +241,7 @@ def begin(
     journal: Journal,
 ) -> tuple[Job, int]:
     """The job, with the state after the step that is returned: from keepers' memory, from disk, or the initial one."""
-    tiers = open_tiers(recipe, world, journal)
+    tiers = open_tiers(world, journal)
     found = chains(tiers.inventory()) if tiers and records else []
     start, checkpoint, chain = world.share(records.find_start(journal, found) if records else None)
     job = prepare(
@@ -251,10 +261,10 @@ def begin(
     return job, start
 
 
-def open_tiers(recipe: Recipe, world: World, journal: Journal) -> Tiers | None:
-    """The keepers' memory, if there is one; what the spike policy goes back to is on disk only."""
+def open_tiers(world: World, journal: Journal) -> Tiers | None:
+    """The keepers' memory, if there is one."""
     told = kept()
-    return Tiers(told, world, journal) if told and told.base_every and not recipe.train.spikes.is_on else None
+    return Tiers(told, world, journal) if told and told.base_every else None
 
 
 def prepare(

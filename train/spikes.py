@@ -49,10 +49,14 @@ class Measured:
 
 @dataclass(slots=True, kw_only=True)
 class Watch:
-    """The policy of one run, and what it has measured so far."""
+    """The policy of one run, and what it has measured so far.
+
+    `returned` is what the ledger's next line says of a return; empty if there was none.
+    """
 
     config: SpikeConfig
     measured: Measured = field(default_factory=Measured)
+    returned: Mapping[str, Any] = field(default_factory=dict)
 
     def reason(self, *, loss: float, norm: float) -> str:
         """Why a step is an outlier: `loss` or `norm`; empty if it is none."""
@@ -77,7 +81,7 @@ class Watch:
         outliers = self.measured.outliers
         return outliers >= self.config.patience or (outliers > 0 and is_saved)
 
-    def go_back(self, saved: Measured, *, step: int, to: int) -> None:
+    def go_back(self, saved: Measured, *, step: int, to: int, why: str) -> None:
         """Take up what was measured at the saved step, with the data since skipped.
 
         Raises DeterministicError if the run has gone back too often.
@@ -89,6 +93,7 @@ class Watch:
                 "lower train.lr, or look at the data of this step"
             )
         self.measured = replace(saved, shift=self.measured.shift + step - to, returns=returns)
+        self.returned = {"from": step, "why": why, "shift": self.measured.shift}
 
     def _limit(self, values: Sequence[float]) -> float:
         """fsum and sqrt are correctly rounded, so the limit is the same double on every machine."""

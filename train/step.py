@@ -3,10 +3,10 @@
 import math
 import struct
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -97,7 +97,8 @@ class Numbers:
     """What a step gave, the same on every rank but for the two times. `left_out` says why it changed no weight.
 
     `is_stopping` says that a rank was asked to stop, and that all do so after this step. Of a digested step, `losses`
-    and `roots` are those of all micro-batches, of which the ledger holds the mean and the root. `rewards` are of pairs.
+    and `roots` are those of all micro-batches, of which the ledger holds the mean and the root. `rewards` are of pairs;
+    `returned` is what the ledger says of a return, in its first step.
     """
 
     data_step: int
@@ -112,6 +113,7 @@ class Numbers:
     losses: Sequence[float] = ()
     roots: Sequence[str] = ()
     rewards: Rewards | None = None
+    returned: Mapping[str, Any] = field(default_factory=dict)
 
 
 def take_step(job: Job, step: int) -> Numbers:
@@ -142,6 +144,7 @@ def take_step(job: Job, step: int) -> Numbers:
         losses=losses if is_digested else (),
         roots=[root.hex() for root in roots] if is_digested else (),
         rewards=rewards,
+        returned=job.watch.returned,
     )
     if job.tiers:
         job.tiers.log(job, gradients, step=step, numbers=numbers, roots=roots)

@@ -23,10 +23,14 @@ from core.wire import Message, Wire, connect
 from train.chain import BASE, LOG, Chain, Entry, Header, is_void
 from train.placed import Placed, Segment, kept_names
 from train.runtime import World
+from train.spikes import Measured
 from train.step import Job, Numbers, apply_update
 from train.vital import enter
 
 TIMEOUT_S = 20.0
+# The kernel of a machine that can be reached takes a connection up at once, however much there is to do; one packet may
+# be lost.
+CONNECT_S = 3.0
 # Of a step's numbers: what the clock and the moment decide.
 UNTOLD = ("seconds", "compute_seconds", "is_stopping", "losses", "roots", "rewards")
 
@@ -46,6 +50,7 @@ class Tiers:
     def __init__(self, told: Kept, world: World, journal: Journal | None = None) -> None:
         self._told, self._world, self._journal = told, world, journal or Journal(None)
         self._wires: dict[str, Wire] = {}
+        self._unreached: set[str] = set()
         self._redo: dict[int, list[Entry]] = {}
         self._next_base = 0
 
@@ -64,6 +69,7 @@ class Tiers:
             parts = self._fetch(chain.bases, wanted={part.name for part in state_parts(job.placed)})
             fill(state_parts(job.placed), parts)
         job.placed.refresh()
+        take_up(job, chain.bases)
         self._redo = {step: entries for step, entries in chain.logs.items() if step > chain.base}
         for step in range(chain.base + 1, after + 1):
             self.redo(job, step)
@@ -74,6 +80,7 @@ class Tiers:
         if entries is None:
             return None
         enter("update", step)
+        take_up(job, entries)
         numbers = Numbers(**entries[0].header["numbers"], seconds=0.0, compute_seconds=0.0)
         gradients = [torch.empty_like(segment.weights) for segment in job.placed.segments]
         fill(gradient_parts(job.placed.segments, gradients), self._fetch(entries, wanted=None))
@@ -88,13 +95,23 @@ class Tiers:
         told = {name: value for name, value in asdict(numbers).items() if name not in UNTOLD}
         own = [one.index for one in job.placed.micro_steps if not one.is_dummy]
         about = {"numbers": told, "roots": [root.hex() for root in roots], "computed": own, "node": self._told.node}
-        self._put(LOG, step, gradient_parts(job.placed.segments, gradients), about)
+        self._put(LOG, step, gradient_parts(job.placed.segments, gradients), about | measured(job))
 
     def end_step(self, job: Job, step: int) -> None:
-        """Hand over the state if it is due; the first time as soon as nothing is left to be done again."""
-        if not self._redo and step >= self._next_base:
-            self._put(BASE, step, state_parts(job.placed), {})
+        """Hand over the state if it is due; the first time as soon as nothing is left to be done again.
+
+        The spike policy goes back to saved steps, so with it the state behind these is handed over, and no other.
+        """
+        is_due = not self._redo and step >= self._next_base
+        if job.config.spikes.is_on:
+            is_due = job.config.is_saved(step) or not self._next_base
+        if is_due:
+            self._put(BASE, step, state_parts(job.placed), measured(job))
             self._next_base = step + self._told.base_every
+
+    def forget(self) -> None:
+        """Do nothing again any more: the run has gone back behind it."""
+        self._redo = {}
 
     def _put(self, kind: str, step: int, parts: Sequence[Part], about: Message) -> None:
         content = torch.cat([part.values.reshape(-1) for part in parts]) if parts else torch.empty(0)
@@ -138,7 +155,7 @@ class Tiers:
     def _parts(self, entry: Entry) -> list[Part]:
         """An entry's parts, from the first shelf that has its bytes. Raises RetryError if none has."""
         header = entry.header
-        key = [header["generation"], header["rank"], header["kind"], header["step"]]
+        key = [header["generation"], header["rank"], header["kind"], header["step"], header.get("returns", 0)]
         for address in entry.shelves:
             answer = self._ask(address, {"do": "get", "key": key})
             if answer and hashlib.sha256(answer[1]).hexdigest() != header["sha256"]:
@@ -159,10 +176,28 @@ class Tiers:
             return None
 
     def _wire(self, address: str) -> Wire | None:
-        if address not in self._wires:
-            with suppress(OSError):
-                self._wires[address] = connect(address, token=self._told.token, timeout_s=TIMEOUT_S)
+        if address not in self._wires and address not in self._unreached:
+            try:
+                self._wires[address] = connect(
+                    address, token=self._told.token, connect_s=CONNECT_S, timeout_s=TIMEOUT_S
+                )
+            except OSError:
+                # Gone, or behind a cut: a keeper that is started anew has another address.
+                self._unreached.add(address)
         return self._wires.get(address)
+
+
+def measured(job: Job) -> Message:
+    """What the spike policy knows, for a header; nothing if it is off."""
+    if not job.config.spikes.is_on:
+        return {}
+    return {"measured": job.watch.measured.plain(), "returns": job.watch.measured.returns}
+
+
+def take_up(job: Job, entries: Sequence[Entry]) -> None:
+    """Let the spike policy know what it knew when these were handed over."""
+    if "measured" in entries[0].header:
+        job.watch.measured = Measured.of(entries[0].header["measured"])
 
 
 def state_parts(placed: Placed) -> list[Part]:

@@ -20,10 +20,13 @@ from typing import Any
 
 from core import faultbox
 from core.faults import COMMIT
+from launch.drills.machines import OUTSIDE
 from launch.drills.scene import Scene, Target, children, descendants, parent
 
 ARMED_S = 20.0
 SLOW_S, SLOW_TURN_S = 2.0, 0.05
+# Less than half of launch.node_timeout_s, after which a machine is lost, and more than it (NETWORKED in drill.py).
+FLAP_S, LOSSY_S, SEVERED_S = 0.6, 2.0, 5.0
 PHASES = ("compute", "reduce", "log", "update", "write")
 # Where training and its checkpoint stand: before this share of the steps a lie is caught while the run lasts.
 EARLY = 0.6
@@ -263,6 +266,54 @@ def asked_to_stop(scene: Scene, draw: Draw, *, number: int) -> Hit | None:
     return Hit(time=now) if _send(number, [scene.process.pid]) else None
 
 
+def cut_off(scene: Scene, draw: Draw, *, is_unplugged: bool = False) -> Hit | None:
+    """A machine that trains hears nobody any more and is heard by nobody; no connection ends by that."""
+    nodes = scene.nodes(is_training=True)
+    if not nodes or not scene.targets():
+        return None
+    name = draw.source.choice(sorted(nodes))
+    now = time.time()
+    if is_unplugged:
+        scene.machines[name].unplug()
+    else:
+        scene.machines[name].drop()
+    return Hit(time=now, node=name)
+
+
+def connect_again(scene: Scene, draw: Draw, hit: Hit) -> None:
+    """Let it hear, in a generation that is not its own any more."""
+    scene.machines[hit.node].heal()
+    scene.machines[hit.node].plug_in()
+
+
+def parted(scene: Scene, draw: Draw) -> Hit | None:
+    """Two machines that train do not hear each other any more, the coordinator and a spare hear both."""
+    nodes = sorted(scene.nodes(is_training=True))
+    if len(nodes) < 2 or not scene.nodes(is_training=False) or not scene.targets():
+        return None
+    one, other = draw.source.sample(nodes, 2)
+    now = time.time()
+    scene.machines[one].drop_between(scene.machines[other])
+    return Hit(time=now, node=one, facts={"other": other})
+
+
+def flapped(scene: Scene, draw: Draw, *, share: float, seconds: float, is_node: bool = True) -> Hit | None:
+    """A machine's link, or the coordinator's, loses a share of the packets for so long; only if it has lost some."""
+    nodes = scene.nodes(is_training=True)
+    if not nodes or not scene.targets():
+        return None
+    name = draw.source.choice(sorted(nodes)) if is_node else OUTSIDE
+    machine, now = scene.machines[name], time.time()
+    machine.drop(share=share)
+    try:
+        scene.wait(lambda: False, seconds=now + seconds - time.time())
+        lost = machine.dropped()
+    finally:
+        machine.heal()
+    facts = {"lost_packets": lost, "seconds": time.time() - now}
+    return Hit(time=now, node=name if is_node else "", facts=facts) if lost else None
+
+
 CLASSES: dict[str, Class] = {
     "rank killed": Class(partial(signalled, number=signal.SIGKILL, first=False)),
     "store host killed": Class(partial(signalled, number=signal.SIGKILL, first=True)),
@@ -294,6 +345,12 @@ CLASSES: dict[str, Class] = {
     "GPU memory error": Class(partial(sensed, codes={48: "DBE", 95: "Uncontained"}), Shows.SET_ASIDE),
     "GPU link error": Class(partial(sensed, codes={74: "NVLink"}), Shows.SET_ASIDE),
     "GPU program error": Class(partial(sensed, codes={13: "Graphics Exception", 31: "MMU Fault"}), Shows.QUIET),
+    "network cut": Class(cut_off, kinds=("LOST", "HANG"), undo=connect_again),
+    "cable pulled": Class(partial(cut_off, is_unplugged=True), kinds=("LOST", "HANG"), undo=connect_again),
+    "cut between two": Class(parted, kinds=("HANG", "PEER"), undo=connect_again),
+    "link flaps": Class(partial(flapped, share=1.0, seconds=FLAP_S), Shows.QUIET),
+    "link loses packets": Class(partial(flapped, share=0.1, seconds=LOSSY_S), Shows.QUIET),
+    "coordinator cut off": Class(partial(flapped, share=1.0, seconds=SEVERED_S, is_node=False), kinds=("LOST",)),
     **{
         f"killed at {phase}": Class(
             partial(suffered, text="crash@rank={rank}", phases=(phase,), first=None if phase == COMMIT[1] else True)
@@ -301,3 +358,12 @@ CLASSES: dict[str, Class] = {
         for phase in COMMIT
     },
 }
+# These need machines with a network between them (machines.py).
+OF_NETWORKS = (
+    "network cut",
+    "cable pulled",
+    "cut between two",
+    "link flaps",
+    "link loses packets",
+    "coordinator cut off",
+)

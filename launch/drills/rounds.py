@@ -25,6 +25,7 @@ from launch import goodput
 from launch.attempts import note
 from launch.drills.classes import CLASSES, Draw
 from launch.drills.config import DrillConfig
+from launch.drills.machines import machines, placed_on
 from launch.drills.scene import STEPPED, Scene
 from launch.drills.schedule import Planned
 from launch.drills.verdict import LOST, MAX_STARTS, NOTHING, Told, watch
@@ -86,16 +87,25 @@ def play(
     config: DrillConfig,
     steps: int,
     disk_bytes: int,
+    machine_count: int,
     wanted: Final,
 ) -> Round:
-    """Run once through the recipe; faults come from `plans` until `is_enough` of those injected here."""
+    """Run once through the recipe; faults come from `plans` until `is_enough` of those injected here.
+
+    `machine_count` machines with a network between them have a node each; with 0 all are on this one.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("run", "box", "sensors"):
         (folder / name).mkdir(parents=True)
     out = folder / "run"
-    with small_disk(out, disk_bytes) as is_small:
+    with small_disk(out, disk_bytes) as is_small, machines(machine_count) as made_machines:
         scene = Scene(
-            arguments(folder), out=out, box=folder / "box", sensors=folder / "sensors", log=folder / "run.log"
+            [*arguments(folder), *placed_on(made_machines)],
+            out=out,
+            box=folder / "box",
+            sensors=folder / "sensors",
+            log=folder / "run.log",
+            machines=made_machines,
         )
         scene.is_disk_small = is_small
         try:

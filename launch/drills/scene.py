@@ -15,6 +15,7 @@ from typing import Any
 
 from core.codetree import ROOT
 from core.notes import DIE_WITH_PARENT
+from launch.drills.machines import OUTSIDE, Machine
 
 Event = dict[str, Any]
 POLL_S = 0.02
@@ -54,10 +55,20 @@ class Target:
 
 
 class Scene:
-    """One run, `arguments` being those of `launch supervise`, in its folder `out`."""
+    """One run, `arguments` being those of `launch supervise`, in its folder `out`; without `machines` on this one."""
 
-    def __init__(self, arguments: Sequence[str], *, out: Path, box: Path, sensors: Path, log: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        out: Path,
+        box: Path,
+        sensors: Path,
+        log: Path,
+        machines: Sequence[Machine] = (),
+    ) -> None:
         self.out, self.box, self.sensors = out, box, sensors
+        self.machines = {one.name: one for one in machines}
         self._arguments, self._log = arguments, log
         self._coordinator, self._rank = Tail("keeper/journal.jsonl"), Tail(".train-*.part/witness/journal-rank0.jsonl")
         self.process: subprocess.Popen[bytes] | None = None
@@ -67,9 +78,10 @@ class Scene:
     def start(self) -> None:
         """Start the run, or start it again."""
         self.starts += 1
+        prefix = self.machines[OUTSIDE].prefix if self.machines else []
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "launch", "supervise", *self._arguments],
+                [*prefix, sys.executable, "-m", "launch", "supervise", *self._arguments],
                 cwd=ROOT,
                 env={**os.environ, DIE_WITH_PARENT: str(os.getpid())},
                 stdin=subprocess.DEVNULL,

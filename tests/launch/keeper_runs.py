@@ -16,8 +16,8 @@ from core import faultbox
 from core.codetree import ROOT
 from core.hashing import hash_file
 from core.journal import read_journal
+from launch.drills.machines import Machine
 from tests.launch.conftest import processes_with, wait_until
-from tests.launch.namespaces import Machine
 from tests.train.runs import Tiny, finished_folder
 
 DEADLINE_S = 300.0

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core.kept import VARIABLE
+from core.wire import Line
 from launch.config import LaunchConfig
 from launch.coordinator import Coordinator
 from launch.members import Node, State
@@ -42,6 +44,19 @@ def test_no_generation_begins_at_a_port_that_the_one_before_has_taken(coordinato
     coordinator._hear(coordinator.members.nodes["a"], {"say": "ready", "port": 7100})
     coordinator._begin_if_possible()
     assert coordinator.history.generation == 2
+
+
+def test_a_node_that_cannot_train_yet_holds_what_the_only_one_that_trains_hands_over(coordinator: Coordinator) -> None:
+    nodes = coordinator.members.nodes
+    nodes["b"].state, nodes["b"].shelf = State.STARTING, "127.0.0.1:9"
+    ours, other = socket.socketpair()
+    nodes["a"].connection = ours
+    coordinator._begin(["a"])
+    (told,) = Line().feed(other.recv(1 << 16))
+    kept = json.loads(told["ranks"][0]["environment"][VARIABLE])
+    assert kept["shelves"] == [nodes["a"].shelf, "127.0.0.1:9"]
+    for end in (ours, other):
+        end.close()
 
 
 def _join(coordinator: Coordinator) -> Node:

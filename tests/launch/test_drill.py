@@ -13,9 +13,11 @@ import pytest
 from core import faultbox
 from core.codetree import ROOT
 from core.faults import read_fault
+from launch.drill import DISK_CLASS, left_out
 from launch.drills import ends, report
-from launch.drills.classes import CLASSES, flip_bit
+from launch.drills.classes import CLASSES, OF_NETWORKS, flip_bit
 from launch.drills.ends import Case
+from launch.drills.machines import why_not
 from launch.drills.rounds import Final, Round, count_redone
 from launch.drills.schedule import schedule
 from launch.drills.verdict import NOTHING, SURVIVED, Told
@@ -100,6 +102,26 @@ def test_a_class_that_is_not_known_is_refused(tiny: Tiny, tmp_path: Path) -> Non
     done = drill(tiny, tmp_path, 'launch.drill.classes=["earthquake"]')
     assert done.exit_code == 64
     assert "launch.drill.classes has 'earthquake', which is none of rank killed, store host killed" in done.stderr
+
+
+def test_what_cannot_be_injected_here_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    found = left_out(list(CLASSES), has_mounts=False)
+    assert set(found) == {DISK_CLASS, *OF_NETWORKS}
+    assert found["network cut"].startswith("ip is not installed")
+    assert left_out(["rank killed", DISK_CLASS], has_mounts=True) == {}
+
+
+# Slow: machines with a network between them, and waiting for what nobody says; a minute.
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are networks")
+def test_cut_and_shaky_networks_are_survived(tiny: Tiny, tmp_path: Path) -> None:
+    classes = ",".join(f'"{name}"' for name in OF_NETWORKS)
+    asked = [f"launch.drill.classes=[{classes}]", "train.steps=150", f"launch.drill.faults={len(OF_NETWORKS)}"]
+    done = drill(tiny, tmp_path, *asked, "launch.drill.has_ends=false", "launch.drill.every_s=0.1")
+    assert done.exit_code == 0, f"{done.stderr}\n{done.stdout}"
+    faults = [one for made in done.report["rounds"] for one in made["faults"] if one["verdict"] != NOTHING]
+    assert len(faults) >= len(OF_NETWORKS) and {one["verdict"] for one in faults} == {SURVIVED}
 
 
 def test_the_schedule_is_a_function_of_the_seed_and_can_be_taken_up_anywhere() -> None:

@@ -83,12 +83,25 @@ def test_a_failure_is_judged(
 
 def test_the_first_restart_comes_at_once_and_later_ones_wait_twice_as_long_each_time() -> None:
     waits = [
-        judge(
-            _failure(Kind.LOST), history=[], nodes_left=2, idle_restarts=idle, max_idle_restarts=9, backoff_s=0.5
-        ).wait_s
+        judge(_failure(kind), history=[], nodes_left=2, idle_restarts=idle, max_idle_restarts=9, backoff_s=0.5).wait_s
+        for kind in (Kind.PEER, Kind.LOST)
         for idle in range(4)
     ]
-    assert waits == [0.0, 0.5, 1.0, 2.0]
+    # Without the node that was lost there is nothing to wait for.
+    assert waits == [0.0, 0.5, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_who_stands_still_again_is_given_other_peers() -> None:
+    hang, crash = _failure(Kind.HANG), _failure(Kind.CRASH, code=-9)
+    peer = _failure(Kind.PEER, code=75)
+    for found, before, is_moved in [
+        (hang, [], False),
+        (hang, [peer], True),
+        (peer, [hang], True),
+        (hang, [crash], False),
+    ]:
+        verdict = judge(found, history=before, nodes_left=3, idle_restarts=1, max_idle_restarts=3, backoff_s=0.0)
+        assert verdict.is_moved is is_moved
 
 
 SEATS = [

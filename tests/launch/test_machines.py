@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.drills.machines import Machine, machines, why_not
 from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, joined_run, supervised, weights_of
-from tests.launch.namespaces import Machine, machines, why_not
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, pack_once
 from train.run import main

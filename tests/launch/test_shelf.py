@@ -22,7 +22,7 @@ def shelf() -> Shelf:
 def wire(shelf: Shelf) -> Iterator[Wire]:
     """A rank's connection to it."""
     server = ShelfServer(shelf, host="127.0.0.1", token=TOKEN)
-    connected = connect(server.address, token=TOKEN, timeout_s=10)
+    connected = connect(server.address, token=TOKEN, connect_s=10, timeout_s=10)
     yield connected
     connected.close()
 
@@ -45,9 +45,9 @@ def test_what_was_put_is_had_again(wire: Wire) -> None:
     assert _put(wire, "log", 5, b"") == {}
     listed = wire.ask({"do": "list"})[0]["headers"]
     assert [(header["kind"], header["step"]) for header in listed] == [("base", 4), ("log", 5)]
-    answer, got = wire.ask({"do": "get", "key": [1, 0, "base", 4]})
+    answer, got = wire.ask({"do": "get", "key": [1, 0, "base", 4, 0]})
     assert answer == {"found": True} and got == content
-    assert wire.ask({"do": "get", "key": [1, 1, "base", 4]})[0] == {"found": False}
+    assert wire.ask({"do": "get", "key": [1, 1, "base", 4, 0]})[0] == {"found": False}
 
 
 def test_bytes_that_changed_on_the_way_are_refused(wire: Wire, shelf: Shelf) -> None:
@@ -100,6 +100,6 @@ def test_what_was_computed_wrongly_is_thrown_away(wire: Wire, shelf: Shelf) -> N
 
 def test_who_does_not_know_the_token_is_told_nothing(shelf: Shelf) -> None:
     server = ShelfServer(shelf, host="127.0.0.1", token=TOKEN)
-    stranger = connect(server.address, token="another", timeout_s=10)
+    stranger = connect(server.address, token="another", connect_s=10, timeout_s=10)
     with pytest.raises(OSError):
         stranger.ask({"do": "list"})

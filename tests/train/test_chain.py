@@ -47,6 +47,31 @@ def test_the_chain_that_reaches_furthest_comes_first_and_then_the_one_with_the_n
     assert _reach(chains({"one": headers})) == [(4, 5), (2, 5)]
 
 
+def _logs(*steps: int, returns: int, is_return: bool = False) -> list[dict[str, Any]]:
+    """Logs made after so many returns; the first says whether it came right behind one."""
+    told = [{"from": 7} if is_return and step == steps[0] else {} for step in steps]
+    made = [
+        [header | {"returns": returns, "numbers": {"returned": one}} for header in _set("log", step)]
+        for step, one in zip(steps, told, strict=True)
+    ]
+    return [header for own in made for header in own]
+
+
+def test_what_the_run_has_gone_back_behind_is_on_no_chain() -> None:
+    base, void = _set("base", 4), _logs(5, 6, 7, returns=0)
+    assert _reach(chains({"one": [*base, *void]})) == [(4, 7)]
+    (chain,) = chains({"one": [*base, *void, *_logs(5, 6, returns=1, is_return=True)]})
+    assert (chain.base, chain.last) == (4, 6)
+    assert {entry.header["returns"] for entries in chain.logs.values() for entry in entries} == {1}
+
+
+def test_the_void_steps_are_taken_again_until_all_ranks_have_handed_over_the_first_behind_the_return() -> None:
+    base, void, after = _set("base", 4), _logs(5, 6, 7, returns=0), _logs(5, 6, returns=1, is_return=True)
+    (chain,) = chains({"one": [*base, *void, *(one for one in after if (one["step"], one["rank"]) != (5, 1))]})
+    assert (chain.base, chain.last) == (4, 7)
+    assert {entry.header["returns"] for entries in chain.logs.values() for entry in entries} == {0}
+
+
 CASES = [
     # chains, newest checkpoint, last line of the ledger, saved steps; the chosen one
     ([(4, 6)], 0, 6, 8, (4, 6)),

@@ -65,10 +65,11 @@ def test_the_run_goes_back_after_enough_outliers_or_before_a_checkpoint() -> Non
 
 def test_going_back_skips_the_data_seen_since_and_ends_after_too_many() -> None:
     one, saved = watch(), watch().measured
-    one.go_back(saved, step=12, to=8)
+    one.go_back(saved, step=12, to=8, why="loss")
+    assert one.returned == {"from": 12, "why": "loss", "shift": 4}
     assert (one.measured.shift, one.measured.returns, one.measured.losses) == (4, 1, saved.losses)
     with pytest.raises(DeterministicError, match="step 11: loss or gradient leaped again, after 1 returns"):
-        one.go_back(saved, step=11, to=8)
+        one.go_back(saved, step=11, to=8, why="loss")
 
 
 def test_what_was_measured_survives_being_written_down() -> None:

@@ -4,15 +4,17 @@ The bridge is in a namespace of its own, which has the last address: a machine t
 for real: packets are dropped by iptables, or the link is taken down. Needs root, iproute2 and iptables.
 """
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-NETWORK, OUTSIDE = "10.77.0", 254
-LINK = "eth0"
+NETWORK, LAST = "10.77.0", 254
+OUTSIDE = "outside"
+LINK, BRIDGE = "eth0", "bridge"
 
 
 def why_not() -> str:
@@ -24,7 +26,7 @@ def why_not() -> str:
         with machines(1) as (one, _):
             one.drop()
     except subprocess.CalledProcessError as error:
-        return f"no network namespace can be made here: {error.stderr.strip()}"
+        return f"no network namespace can be made here: {error.stderr.strip().splitlines()[0]}"
     return ""
 
 
@@ -35,15 +37,27 @@ class Machine:
     name: str
     namespace: str
     address: str
+    link: str = LINK
+
+    @property
+    def prefix(self) -> list[str]:
+        """What a command is started with to be on that machine."""
+        return ["ip", "netns", "exec", self.namespace]
 
     def command(self, words: Sequence[str]) -> list[str]:
         """A command as it is started on that machine."""
-        return ["ip", "netns", "exec", self.namespace, *words]
+        return [*self.prefix, *words]
 
-    def drop(self) -> None:
-        """Lose every packet from and to others, without a word to anybody."""
+    def drop(self, *, share: float = 1.0) -> None:
+        """Lose every packet from and to others, or a share of them, without a word to anybody."""
+        chance = ["-m", "statistic", "--mode", "random", "--probability", str(share)] if share < 1 else []
         for chain, side in (("INPUT", "-i"), ("OUTPUT", "-o")):
-            run(self.command(["iptables", "-A", chain, side, LINK, "-j", "DROP"]))
+            run(self.command(["iptables", "-A", chain, side, self.link, *chance, "-j", "DROP"]))
+
+    def drop_between(self, other: "Machine") -> None:
+        """Lose every packet from and to one other machine; third ones hear both."""
+        for chain, end in (("INPUT", "-s"), ("OUTPUT", "-d")):
+            run(self.command(["iptables", "-A", chain, end, other.address, "-j", "DROP"]))
 
     def heal(self) -> None:
         """Lose no more."""
@@ -56,34 +70,51 @@ class Machine:
 
     def unplug(self) -> None:
         """Pull the cable."""
-        run(["ip", "-n", self.namespace, "link", "set", LINK, "down"])
+        run(["ip", "-n", self.namespace, "link", "set", self.link, "down"])
+
+    def plug_in(self) -> None:
+        """Put the cable back."""
+        run(["ip", "-n", self.namespace, "link", "set", self.link, "up"])
 
 
 @contextmanager
 def machines(count: int) -> Iterator[list[Machine]]:
-    """So many machines n0, n1, ..., and behind them the one that does not train."""
+    """So many machines n0, n1, ..., and behind them the one that does not train; with a count of 0, none at all."""
+    if not count:
+        yield []
+        return
     mark = f"wg{os.getpid()}"
     made = [Machine(f"n{at}", f"{mark}-n{at}", f"{NETWORK}.{at + 1}") for at in range(count)]
-    outside = Machine("outside", f"{mark}-outside", f"{NETWORK}.{OUTSIDE}")
+    outside = Machine(OUTSIDE, f"{mark}-{OUTSIDE}", f"{NETWORK}.{LAST}", BRIDGE)
     try:
         for machine in (*made, outside):
             run(["ip", "netns", "add", machine.namespace])
             run(["ip", "-n", machine.namespace, "link", "set", "lo", "up"])
         hub = outside.namespace
-        run(["ip", "-n", hub, "link", "add", "bridge", "type", "bridge"])
-        run(["ip", "-n", hub, "addr", "add", f"{outside.address}/24", "dev", "bridge"])
-        run(["ip", "-n", hub, "link", "set", "bridge", "up"])
+        run(["ip", "-n", hub, "link", "add", BRIDGE, "type", "bridge"])
+        run(["ip", "-n", hub, "addr", "add", f"{outside.address}/24", "dev", BRIDGE])
+        run(["ip", "-n", hub, "link", "set", BRIDGE, "up"])
         for machine in made:
             port = f"to-{machine.name}"
             ends = [LINK, "netns", machine.namespace, "type", "veth", "peer", "name", port, "netns", hub]
             run(["ip", "link", "add", *ends])
-            run(["ip", "-n", hub, "link", "set", port, "master", "bridge", "up"])
+            run(["ip", "-n", hub, "link", "set", port, "master", BRIDGE, "up"])
             run(["ip", "-n", machine.namespace, "addr", "add", f"{machine.address}/24", "dev", LINK])
             run(["ip", "-n", machine.namespace, "link", "set", LINK, "up"])
         yield [*made, outside]
     finally:
         for machine in (*made, outside):
             subprocess.run(["ip", "netns", "del", machine.namespace], capture_output=True, check=False)
+
+
+def placed_on(made: Sequence[Machine]) -> list[str]:
+    """Overrides by which `launch supervise`, started on the last one, has its nodes on the others."""
+    if not made:
+        return []
+    node, outside = made[0], made[-1]
+    any_node = replace(node, namespace=node.namespace.removesuffix(node.name) + "{node}")
+    prefix = ",".join(map(json.dumps, any_node.prefix))
+    return [f"launch.address={outside.address}", f"launch.node_prefix=[{prefix}]"]
 
 
 def run(command: Sequence[str]) -> str:
