@@ -5,10 +5,12 @@ the coordinator's end. All machines see the run's folder (a shared file system):
 is and the run's token, which only the user's own account may read. It ends as the run does.
 """
 
+import json
 import shutil
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from core.cli import recipe_and_overrides
 from core.config import RunConfig, load
 from core.errors import RetryError
 from core.hashing import hash_value
+from core.wire import Message
 from launch.address import address_towards, interface_of, own_name
+from launch.attempts import state_of
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import DONE_CODE, error_of
@@ -31,14 +35,20 @@ POLL_S = 0.1
 def main(arguments: list[str]) -> None:
     """`RECIPE [--node=NAME] [--host=ADDRESS] [key=value ...]`: keep ranks until the run is over.
 
-    Raises the run's own error, or RetryError if no coordinator is to be found.
+    Returns at once if the run is finished. Raises the run's own error, or RetryError if no coordinator is to be found.
     """
     options, rest = take(arguments, values=("--node", "--host"))
     name, overrides = recipe_and_overrides(rest, "python -m launch join")
     recipe = absolute(name)
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "launch", LaunchConfig, overrides)
-    place = find(run.out_folder.resolve() / FOLDER_NAME, timeout_s=config.join_s)
+    place = find(
+        run.out_folder.resolve() / FOLDER_NAME,
+        timeout_s=config.join_s,
+        is_finished=lambda: bool(state_of(recipe, overrides).folder),
+    )
+    if place is None:
+        return
     host = socket.gethostbyname(options["--host"]) if "--host" in options else address_towards(place.host)
     interface_of(host)
     node = options.get("--node", own_name())
@@ -55,14 +65,34 @@ def main(arguments: list[str]) -> None:
         raise error_of(code, message)
 
 
-def find(folder: Path, *, timeout_s: float) -> Place:
-    """What the coordinator has written down. Raises RetryError if there is none for too long."""
+def find(folder: Path, *, timeout_s: float, is_finished: Callable[[], bool]) -> Place | None:
+    """What the coordinator has written down; None if the run is finished. How an attempt before has ended is no news.
+
+    Raises RetryError if nobody coordinates for too long, or the error that the attempt before has ended with.
+    """
     deadline = time.monotonic() + timeout_s
-    while not (folder / PLACE).exists():
+    while True:
+        place = Place.read(folder / PLACE) if (folder / PLACE).exists() else None
+        told = _told(place) if place else {}
+        if place and "do" not in told:
+            return place
+        if place and told["code"] == DONE_CODE and is_finished():
+            return None
         if time.monotonic() > deadline:
-            raise RetryError(
-                f"nobody coordinates a run in {folder.parent} after {timeout_s:g} s (launch.join_s); start python -m "
-                "launch supervise RECIPE launch.address=HOST, and see that this machine has the same folder"
-            )
+            break
         time.sleep(POLL_S)
-    return Place.read(folder / PLACE)
+    if told:
+        raise error_of(told["code"] or RetryError.exit_code, f"{told['message']}; nobody went on in {timeout_s:g} s")
+    raise RetryError(
+        f"nobody coordinates a run in {folder.parent} after {timeout_s:g} s (launch.join_s); start python -m "
+        "launch supervise RECIPE launch.address=HOST, and see that this machine has the same folder"
+    )
+
+
+def _told(place: Place) -> Message:
+    """Where the coordinator is, or how the run has ended; nothing yet."""
+    try:
+        found: Message = json.loads(place.coordinator_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found

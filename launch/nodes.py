@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
+from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.codetree import ROOT
 from core.config import RunConfig, load, resolve
@@ -26,6 +27,7 @@ from core.durable import told_full_disks
 from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
 from launch.address import split
+from launch.attempts import count, state_of
 from launch.check import absolute
 from launch.config import LaunchConfig
 from launch.decide import DONE_CODE, error_of
@@ -67,12 +69,23 @@ class House:
 
 
 def main(arguments: list[str]) -> None:
-    """Train the recipe's model, of what `python -m data pack` has made, whatever dies meanwhile."""
-    recipe, overrides = recipe_and_overrides(arguments, "python -m launch supervise")
+    """`RECIPE [--attempt] [key=value ...]`: train the recipe's model, whatever dies meanwhile.
+
+    `--attempt` is for schedulers that start this again: a run that is finished is left alone, and attempts without
+    progress are counted. Raises the run's error, DeterministicError after too many of those.
+    """
+    options, rest = take(arguments, flags=("--attempt",))
+    recipe, overrides = recipe_and_overrides(rest, "python -m launch supervise")
     recipe = absolute(recipe)
     run = load(recipe, "run", RunConfig, overrides)
     config = load(recipe, "launch", LaunchConfig, overrides)
     out = run.out_folder.resolve()
+    if "--attempt" in options:
+        state = state_of(recipe, overrides)
+        count(out, state, most=config.max_restarts_without_progress)
+        if state.folder:
+            sys.stdout.write(f"{state.folder}\n")
+            return
     out.mkdir(parents=True, exist_ok=True)
     with alone(out), told_full_disks(out):
         (out / PREEMPTED).unlink(missing_ok=True)

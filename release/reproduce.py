@@ -21,6 +21,7 @@ import yaml
 from core.arguments import Parser
 from core.artifact import current
 from core.errors import ConfigError, DataError, DeterministicError, ProjectError, RetryError
+from core.hashing import hash_file
 from core.ledger import first_difference
 from core.notes import DIE_WITH_PARENT
 from release.checks import PUBLISHED
@@ -102,7 +103,8 @@ def reproduce(bundle: Bundle, place: Place) -> Iterator[Finding]:
 def prepare(bundle: Bundle, place: Place) -> Path:
     """Write the recipe that redoes the bundle: the bundle's, with this machine's paths.
 
-    Raises ConfigError if a source is files that are not there, or the parent's checkpoint is missing.
+    Raises ConfigError if a source or an evaluation set is files that are not there, or the parent's checkpoint is
+    missing.
     """
     recipe = copy.deepcopy(bundle.recipe)
     for index, path in file_sources(recipe).items():
@@ -114,16 +116,34 @@ def prepare(bundle: Bundle, place: Place) -> Path:
                 f"at {there}, or name with --files the folder that holds {below}"
             )
         recipe["sources"]["items"][index]["path"] = str(there)
+    place.runs.mkdir(parents=True, exist_ok=True)
+    _place_lists(recipe["clean"], bundle, place)
     _place_parents(recipe, bundle)
     recipe["sources"]["cache"] = str(place.runs / "cache")
     recipe["run"]["out"] = str(place.runs / "run")
     recipe["launch"] = {"ranks": min(place.ranks, bundle.trained["train"]["micro_batches"]), "kill_at_step": 0}
     if (bundle.folder / WORDS_PATH).is_file():
         recipe["release"]["words"] = str(bundle.folder / WORDS_PATH)
-    place.runs.mkdir(parents=True, exist_ok=True)
     path = place.runs / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def _place_lists(clean: Record, bundle: Bundle, place: Place) -> None:
+    """Say where the list of documents taken down lies, which the manifest holds, and the evaluation sets, by hash."""
+    if listed := bundle.read_json("data/manifest.json")["tombstones"]["list"]:
+        path = place.runs / "taken_down.jsonl"
+        path.write_bytes(listed.encode())
+        clean["taken_down"]["path"] = str(path)
+    wanted = {one["sha256"]: one for one in clean.get("decontamination", {}).get("benchmarks", [])}
+    for path in sorted(place.files.rglob("*")) if wanted else ():
+        if path.is_file() and (found := wanted.pop(hash_file(path), None)):
+            found["path"] = str(path)
+    for sha256, one in wanted.items():
+        raise ConfigError(
+            f"evaluation set {one['name']} is a file that a bundle does not hold; put the one with SHA-256 {sha256} "
+            f"below {place.files}, or name with --files the folder that holds it"
+        )
 
 
 def _place_parents(recipe: Record, bundle: Bundle) -> None:

@@ -53,7 +53,7 @@ class KubernetesJob:
     claim: str = placement("")
     mount: str = placement("/shared")
     shm: str = placement("16Gi")
-    # JobSet counts every restart; those without progress are counted by `launch node`.
+    # JobSet and its jobs count every restart; those without progress are counted by `launch`.
     max_restarts: int = placement(1000)
     grace_s: int = placement(120)
 
@@ -71,7 +71,8 @@ class SkyPilotJob:
     volume: str = placement("")
     mount: str = placement("/shared")
     setup: str = placement("")
-    max_restarts: int = placement(1000)
+    # Restarts after any failure, those that would fail again included; 75 and 143 are always followed by one.
+    max_restarts: int = placement(0)
 
 
 @dataclass(kw_only=True, slots=True)

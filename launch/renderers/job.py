@@ -38,6 +38,16 @@ class Job:
         return [self.recipe, *self.overrides]
 
     @property
+    def all_nodes(self) -> int:
+        """Nodes that train, and spares."""
+        return self.config.nodes + self.config.spares
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether keepers and a coordinator start the ranks (docs/recovery.md): of several nodes any may be lost."""
+        return self.all_nodes > 1
+
+    @property
     def environment(self) -> dict[str, str]:
         """What the configuration sets on every node."""
         return dict(sorted(self.config.cluster.environment.items()))

@@ -45,15 +45,22 @@ POD_FAILURE_RULE: Schema = {
 }
 EXPRESSION = strict({"key": TEXT, "operator": one_of("In", "NotIn", "Exists", "DoesNotExist")}, {"values": many(TEXT)})
 TERMS = strict({"nodeSelectorTerms": many(strict({"matchExpressions": many(EXPRESSION)}))})
+FIELD = strict({"fieldRef": strict({"fieldPath": one_of("status.podIP", "spec.nodeName")})})
+ENVIRONMENT: Schema = {
+    **strict({"name": TEXT}, {"value": {"type": "string"}, "valueFrom": FIELD}),
+    "oneOf": [{"required": ["value"]}, {"required": ["valueFrom"]}],
+}
 CONTAINER = strict(
     {"name": NAME, "image": TEXT, "command": many(TEXT)},
     {
         "workingDir": TEXT,
-        "env": many(strict({"name": TEXT, "value": {"type": "string"}})),
-        "resources": strict({"limits": {"type": "object", "additionalProperties": QUANTITY}}),
+        "env": many(ENVIRONMENT),
+        "resources": strict({}, {"limits": {"type": "object", "additionalProperties": QUANTITY}}),
         "volumeMounts": many(strict({"name": NAME, "mountPath": TEXT})),
     },
 )
+LABELLED = {"type": "object", "additionalProperties": TEXT}
+APART = strict({"labelSelector": strict({"matchLabels": LABELLED}), "topologyKey": TEXT})
 VOLUME = strict(
     {"name": NAME},
     {
@@ -66,7 +73,13 @@ POD = strict(
     {
         "terminationGracePeriodSeconds": COUNT,
         "volumes": many(VOLUME),
-        "affinity": strict({"nodeAffinity": strict({"requiredDuringSchedulingIgnoredDuringExecution": TERMS})}),
+        "affinity": strict(
+            {},
+            {
+                "nodeAffinity": strict({"requiredDuringSchedulingIgnoredDuringExecution": TERMS}),
+                "podAntiAffinity": strict({"requiredDuringSchedulingIgnoredDuringExecution": many(APART)}),
+            },
+        ),
     },
 )
 JOB = strict(
@@ -117,7 +130,7 @@ def manifest(version: str, kind: str, spec: Schema) -> Schema:
 KUBEFLOW = "trainer.kubeflow.org"
 RUNTIME_SPEC = strict(
     {
-        "mlPolicy": strict({"numNodes": COUNT, "torch": {"type": "object"}}),
+        "mlPolicy": strict({"numNodes": COUNT}),
         "template": strict({"spec": JOBSET_SPEC}),
     }
 )
@@ -127,7 +140,7 @@ TRAINJOB_SPEC = strict(
             {"name": NAME},
             {"apiGroup": {"const": KUBEFLOW}, "kind": one_of("TrainingRuntime", "ClusterTrainingRuntime")},
         ),
-        "trainer": strict({"numNodes": COUNT, "numProcPerNode": {"type": "integer", "minimum": 1}}),
+        "trainer": strict({"numNodes": COUNT}),
     }
 )
 SCHEMAS: dict[str, Schema] = {

@@ -18,6 +18,7 @@ from launch.renderers.config import Target
 from tests.conftest import run_module
 from tests.launch.jobs import path_of, rendered
 from tests.launch.manifests import SCHEMAS, SKYPILOT
+from tests.launch.pods import expanded
 
 SCRIPTS = [Target.LOCAL, Target.TORCHRUN, Target.DEEPSPEED, Target.SLURM]
 SHELLCHECK = shutil.which("shellcheck") or shutil.which("shellcheck", path=str(Path(sys.executable).parent))
@@ -68,7 +69,7 @@ def test_a_node_in_quarantine_is_left_out_until_its_time_is_over(tmp_path: Path)
         quarantine(tmp_path, until=until)
         assert ("#SBATCH --exclude=n7\n" in rendered(Target.SLURM, here)) is is_out
         (manifest,) = documents(Target.K8S_JOBSET, here, mounted)
-        assert ("affinity" in job_spec(manifest)["template"]["spec"]) is is_out
+        assert ("nodeAffinity" in job_spec(manifest)["template"]["spec"]["affinity"]) is is_out
         assert faults(manifest) == []
         hosts = rendered(Target.TORCHRUN, here, "launch.cluster.hosts=[n7,n8,n9]")
         assert ("meet=n8\n" in hosts) is is_out
@@ -134,11 +135,49 @@ def test_what_would_fail_again_ends_the_job_and_a_disruption_counts_for_nothing(
     assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
+@pytest.mark.parametrize("target", [Target.K8S_JOBSET, Target.K8S_TRAINJOB])
+def test_a_kept_job_has_pods_for_spares_and_one_for_the_coordinator_whose_end_is_the_run_s(target: Target) -> None:
+    document = documents(target)[0]
+    spec = document["spec"] if target is Target.K8S_JOBSET else document["spec"]["template"]["spec"]
+    pods = {one["name"]: one["template"]["spec"] for one in spec["replicatedJobs"]}
+    assert {name: one["completions"] for name, one in pods.items()} == {"node": 3, "coordinator": 1}
+    assert spec["successPolicy"] == {"operator": "All", "targetReplicatedJobs": ["coordinator"]}
+    commands = {name: one["template"]["spec"]["containers"][0]["command"] for name, one in pods.items()}
+    assert commands["node"][3] == "join" and commands["coordinator"][3] == "supervise"
+    # Lost alone, started again alone.
+    assert min(one["backoffLimit"] for one in pods.values()) == 1000
+
+
+@pytest.mark.parametrize("target", [Target.K8S_JOBSET, Target.K8S_TRAINJOB, Target.SKYPILOT])
+def test_a_single_node_has_no_keeper(target: Target) -> None:
+    spares = [] if target is Target.SKYPILOT else ["launch.spares=0"]
+    found = documents(target, "launch.nodes=1", *spares)
+    assert all(faults(document) == [] for document in found)
+    text = yaml.safe_dump(found[0])
+    assert "coordinator" not in text and "launch node" in text.replace("\n", " ").replace("- ", "").replace("  ", "")
+
+
+def test_a_dollar_in_a_recipe_s_word_is_not_read_by_kubernetes() -> None:
+    word = "sources.cache='$(POD_IP)/$$x'"
+    (document,) = documents(Target.K8S_JOBSET, word)
+    (container,) = job_spec(document)["template"]["spec"]["containers"]
+    told = {"POD_IP": "10.0.0.1", "NODE_NAME": "m1"}
+    said = [expanded(one, told) for one in container["command"]]
+    assert word in said and said[-2:] == ["--node=m1", "--host=10.0.0.1"]
+
+
+@needs_shellcheck
+def test_shellcheck_has_no_complaint_about_skypilot_s_script() -> None:
+    (task,) = documents(Target.SKYPILOT)
+    assert complaints(task["run"]) == ""
+
+
 def test_what_cannot_work_is_refused_in_one_line() -> None:
     wrong = {
         "run.out=/tmp/here": (Target.K8S_JOBSET, "pods do not share"),
         "launch.cluster.kubernetes.image=''": (Target.K8S_TRAINJOB, "image is empty"),
         "launch.cluster.skypilot.volume=''": (Target.SKYPILOT, "volume is empty"),
+        "launch.spares=1": (Target.SKYPILOT, "a spare is of no use"),
         "launch.cluster.hosts=[node1]": (Target.TORCHRUN, "names 1 nodes"),
         "launch.min_nodes=3": (Target.SLURM, "more than the 2"),
         "launch.cluster.nodes=2": (Target.SLURM, "Key 'nodes' not in 'ClusterConfig'"),

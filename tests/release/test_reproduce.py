@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import pytest
 import yaml
 
 from core.artifact import current
+from core.errors import ConfigError
+from core.hashing import hash_file
 from core.journal import read_journal
 from release.contents import Bundle, open_bundle
 from release.openness.facts import WORDS_PATH
@@ -83,6 +86,25 @@ def test_the_recipe_that_redoes_it_says_where_and_leaves_out_the_drill(bundle: B
     assert f"path: {files}/alpha/alpha.jsonl" in path.read_text()
     assert "kill_at_step: 0" in path.read_text()
     assert bundle.recipe == stated
+
+
+def test_a_list_that_the_manifest_holds_and_sets_found_by_their_hash_are_placed(bundle: Bundle, files: Path) -> None:
+    place = Place(runs=files.parent / "again", files=files, ranks=3)
+    questions = files / "beta" / "questions.jsonl"
+    questions.write_text('{"text": "what is it?"}\n')
+    clean = bundle.recipe["clean"]
+    clean["decontamination"] = {"benchmarks": [{"name": "questions", "sha256": hash_file(questions)}]}
+    clean["taken_down"] = {"sha256": "0" * 64}
+    manifest = bundle.folder / "data" / "manifest.json"
+    told = json.loads(manifest.read_bytes())
+    told["tombstones"]["list"] = '{"key": "a"}\n'
+    manifest.write_text(json.dumps(told))
+    placed = yaml.safe_load(prepare(bundle, place).read_text())["clean"]
+    assert placed["decontamination"]["benchmarks"][0]["path"] == str(questions)
+    assert Path(placed["taken_down"]["path"]).read_text() == '{"key": "a"}\n'
+    questions.unlink()
+    with pytest.raises(ConfigError, match=r"evaluation set questions is a file .* put the one with SHA-256"):
+        prepare(bundle, place)
 
 
 def test_the_authors_words_of_the_bundle_are_those_of_the_redone_one(bundle: Bundle, files: Path) -> None:
