@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.launch.namespaces import Machine, machines, why_not
 
 from core.codetree import ROOT
 from launch.render import render
 from tests.launch.conftest import wait_until
 from tests.launch.keeper_runs import DEADLINE_S, UNHURRIED, Kept, weights_of
-from tests.launch.namespaces import Machine, machines, why_not
 from tests.launch.pods import Pod, start, start_pod
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, pack_once
