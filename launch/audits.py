@@ -2,26 +2,29 @@
 
 audit      now and then a node, an idle one first, computes micro-batches again that others have committed
 vote       where it gets another digest, everything stops, and a third node computes the same one
-search     the one that is alone is put into quarantine; the honest ones replay the windows between the run's
-           checkpoints, side by side, until the first that is not what the ledger says is found
+search     the one that is alone is put into quarantine; the honest ones replay windows between the run's checkpoints,
+           side by side, until the first that is not what the ledger says is found by bisection (search.py)
 roll back  the next generation begins before that window and forgets all that came after
+prove      windows that the search has passed over are replayed beside training; if one is wrong, roll back again
 passport   a node that joins computes a committed micro-batch; it is let in if it gets the committed digest
 """
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import DeterministicError, RetryError
 from core.kept import Kept, tell
-from core.ledger import Line, first_difference, read_lines
+from core.ledger import first_difference
 from core.wire import Message
 from launch import evidence
 from launch.decide import Action, liar
 from launch.members import Node, State
 from launch.plan import audited_of
+from launch.search import Steps, Window, bounds, probes, steps_of, windows_of, without
 
 if TYPE_CHECKING:
     from launch.coordinator import Coordinator
@@ -38,15 +41,6 @@ class Task:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Steps between two checkpoints of the run; `start` 0 is the initial weights."""
-
-    start: int
-    until: int
-    checkpoint: str
-
-
 class Audits:
     """What is being audited, and why."""
 
@@ -56,9 +50,8 @@ class Audits:
         self._number = int(time.time() * 1000) % (1 << 40)
         self._audited_step = 0
         self._windows: list[Window] = []
-        self._waiting: list[Window] = []
-        self._bad: list[Window] = []
-        self._has_windows = self._is_last = False
+        self._unknown: set[Steps] = set()
+        self._is_last = False
         self._released = self._last_done = 0
 
     @property
@@ -77,8 +70,11 @@ class Audits:
                 self._ask_for_vote()
         elif self._run.history.is_searching:
             self._search()
-        elif self._run.is_running and self._run.place.audit_rate > 0 and not self._has(AUDIT):
-            self._audit()
+        elif self._run.is_running and self._run.place.audit_rate > 0:
+            if self._run.history.unproved:
+                self._prove()
+            if not self._has(AUDIT):
+                self._audit()
 
     def take(self, node: Node, message: Message) -> None:
         """What a node has computed."""
@@ -115,14 +111,14 @@ class Audits:
         for number, task in list(self._tasks.items()):
             if task.node == node:
                 del self._tasks[number]
-                if task.what == REPLAY:
-                    self._waiting.insert(0, task.values["window"])
                 self.pin()
 
     def _audit(self) -> None:
         run, place = self._run, self._run.place
         is_last = run.is_at_end()
         if is_last and self._released == run.history.generation:
+            return
+        if is_last and run.history.unproved:
             return
         if is_last and (self._last_done == run.history.generation or len(run.ready) < 2):
             self._released = run.history.generation
@@ -184,39 +180,74 @@ class Audits:
         )
 
     def _search(self) -> None:
-        """Give the windows to nodes with nothing to do, the oldest first, as long as an older one may be the first."""
-        if not self._has_windows:
-            self._has_windows, self._audited_step = True, 0
-            self._windows = windows(self._run.place.out)
-            self._bad = []
-            self._waiting = [one for one in self._windows if (one.start, one.until) not in self._run.history.sound]
-        busy = {task.node for task in self._tasks.values() if task.what == REPLAY}
-        first_bad = min((window.start for window in self._bad), default=None)
-        self._waiting = [one for one in self._waiting if first_bad is None or one.start < first_bad]
-        for name in [name for name in self._run.ready if name not in busy]:
-            if self._waiting:
-                window = self._waiting.pop(0)
-                values = {"checkpoint": window.checkpoint, "until": window.until, "window": window}
-                self._ask(REPLAY, name, "replay", values)
-        if not self._has(REPLAY) and not self._waiting:
-            self._has_windows = False
-            last = self._windows[-1].until if self._windows else 0
-            self._run.history.record("rolled back", after=last if first_bad is None else first_bad)
+        """Give windows to the nodes, as a bisection does, until the first wrong one is known."""
+        history = self._run.history
+        if not self._windows:
+            self._windows, self._audited_step, self._unknown = windows_of(self._run.place.out), 0, set()
+        if self._has(REPLAY):
+            return
+        wrong = history.wrong | self._unknown
+        known = bounds(self._windows, sound=history.sound, wrong=wrong, good_until=history.good_until)
+        if known.low < known.high:
+            for name, at in zip(self._run.ready, probes(known, len(self._run.ready)), strict=False):
+                self._replay(name, self._windows[at])
+            return
+        last = self._windows[-1].until if self._windows else 0
+        after = self._windows[known.high].start if known.high < len(self._windows) else last
+        passed = [(history.good_until, after)] if history.good_until < after else []
+        for window in history.sound:
+            passed = without(passed, window)
+        if not self._run.place.audit_rate:
+            # Nobody is held back at the end, so nothing may be left for later: the oldest first, one by one.
+            first = next((one for one in self._windows if any(one.start <= at < one.until for at, _ in passed)), None)
+            if first and self._run.ready:
+                self._replay(self._run.ready[0], first)
+                return
+        self._windows = []
+        self._roll_back(after, passed)
+
+    def _roll_back(self, after: int, unproved: Sequence[Steps]) -> None:
+        """Let the next generation begin behind a step; replays of what comes after that are of no use."""
+        self._tasks = {number: task for number, task in self._tasks.items() if task.what != REPLAY}
+        self._run.history.record("rolled back", after=after, unproved=list(unproved))
+
+    def _prove(self) -> None:
+        """Have nodes with nothing to do replay what a search has passed over; at the end those that train as well."""
+        run = self._run
+        busy = {task.node for task in self._tasks.values()}
+        free = [name for name in (run.ready if run.is_at_end() else run.idle) if name not in busy]
+        under_way = {task.values["window"].start for task in self._tasks.values() if task.what == REPLAY}
+        if not free:
+            return
+        for window in windows_of(run.place.out):
+            is_open = any(start < window.until and window.start < until for start, until in run.history.unproved)
+            if is_open and free and window.start not in under_way:
+                self._replay(free.pop(0), window)
+
+    def _replay(self, name: str, window: Window) -> None:
+        values = {"checkpoint": window.checkpoint, "until": window.until, "window": window}
+        self._ask(REPLAY, name, "replay", values)
 
     def _take_replay(self, task: Task, message: Message) -> None:
         window: Window = task.values["window"]
+        history, steps = self._run.history, (window.start, window.until)
         replayed = [json.loads(line) for line in message["result"].splitlines()]
         if len(replayed) != window.until - window.start:
+            history.record("window.unknown", start=window.start, node=task.node)
+            if not history.is_searching and window.checkpoint and not Path(window.checkpoint).exists():
+                # A checkpoint that is no longer kept: the window is part of a longer one now.
+                return
             # It has not come to an end; what is not known to be right is wrong.
-            self._run.history.record("window.unknown", start=window.start, node=task.node)
-            self._bad.append(window)
-            return
-        written = steps_of(self._run.place.out, window)
-        difference = first_difference(written, replayed)
-        told = {"start": window.start, "until": window.until, "difference": str(difference or "")}
-        self._run.history.record("window.replayed", node=task.node, **told)
-        if difference:
-            self._bad.append(window)
+            self._unknown.add(steps)
+        else:
+            difference = first_difference(steps_of(self._run.place.out, window), replayed)
+            told = {"start": window.start, "until": window.until, "difference": str(difference or "")}
+            history.record("window.replayed", node=task.node, **told)
+            if not difference:
+                return
+        if not history.is_searching:
+            self._run.halt("a window that the search had passed over is wrong")
+            self._roll_back(window.start, history.unproved)
 
     def _take_passport(
         self, node: Node, message: Message, audited: list[dict[str, Any]], wrong: list[dict[str, Any]]
@@ -262,18 +293,3 @@ class Audits:
         message = {"do": "task", "id": self._number, "verb": verb, "values": plain, "environment": tell(told)}
         self.pin()
         run.members.nodes[name].tell(message)
-
-
-def windows(out: Path) -> list[Window]:
-    """The steps between the committed checkpoints of the run's unfinished folder, oldest first."""
-    found = sorted(out.glob(".train-*.part/checkpoints/step-*"))
-    steps = [int(path.name.removeprefix("step-")) for path in found]
-    starts = [(0, ""), *((step, str(path)) for step, path in zip(steps, found, strict=True))]
-    return [Window(start, until, path) for (start, path), until in zip(starts, steps, strict=False)]
-
-
-def steps_of(out: Path, window: Window) -> list[Line]:
-    """The ledger's lines of a window."""
-    (ledger,) = out.glob(".train-*.part/ledger.jsonl")
-    lines = read_lines(ledger, is_torn_allowed=True)[1:]
-    return [line for line in lines if window.start < line["step"] <= window.until]

@@ -39,6 +39,7 @@ from launch.keeperconfig import Place
 from launch.members import Members, Node, State
 from launch.orders import orders
 from launch.quarantine import Quarantine
+from launch.search import saved_until
 
 # What fails together is judged together: a peer that has lost a rank may be heard before the rank's own keeper.
 # Keepers ask their ranks for stacks before they say that one stands still.
@@ -321,7 +322,8 @@ class Coordinator:
         history, place, nodes = self.history, self.place, self.members.nodes
         generation = max(history.generation, written_generation(place.out)) + 1
         void_after = history.void_after
-        history.record("generation.began", generation=generation, seated=seated, void_after=void_after)
+        facts = {"void_after": void_after, "saved": saved_until(place.out, void_after=void_after)}
+        history.record("generation.began", generation=generation, seated=seated, **facts)
         self._is_moved = False
         spares = [name for name in self.ready if name not in seated]
         # A keeper holds what it is given long before its node can train.

@@ -12,6 +12,7 @@ from typing import Any
 from core.journal import read_journal
 from launch.decide import Failure, Kind
 from launch.room import write_patiently
+from launch.search import Steps, without
 
 NAME = "journal.jsonl"
 Line = dict[str, Any]
@@ -31,6 +32,10 @@ class History:
     is_running      whether the newest generation's ranks were not ended
     suspect         what an audit has found and no vote has settled
     sound           windows, first and last step, that were replayed and are as the ledger says
+    wrong           windows that are not, in the search that is under way
+    unproved        ranges of steps that a search passed over: they are to be replayed before the end
+    first_seated    the newest checkpoint's step when a node first trained: what came before is not its doing
+    good_until      steps up to this one are not in question in the search that is under way
     is_searching    whether it is being searched for the first steps that were computed wrongly
     """
 
@@ -46,7 +51,11 @@ class History:
         self.voids: list[tuple[int, int]] = []
         self.is_running = self.is_searching = False
         self.suspect: Line | None = None
-        self.sound: set[tuple[int, int]] = set()
+        self.sound: set[Steps] = set()
+        self.wrong: set[Steps] = set()
+        self.unproved: list[Steps] = []
+        self.first_seated: dict[str, int] = {}
+        self.good_until = 0
         self.trained: set[str] = set()
         for line in read_journal(self.path):
             self._apply(line)
@@ -89,6 +98,8 @@ class History:
         elif event == "generation.began":
             self.generation, self.seated, self.is_running = line["generation"], line["seated"], True
             self.trained |= set(self.seated)
+            for name in self.seated:
+                self.first_seated.setdefault(name, line.get("saved", 0))
         elif event in ("halted", "ended"):
             self.is_running = False
         elif event == "progressed":
@@ -102,23 +113,36 @@ class History:
     def _apply_audits(self, event: str, line: Line) -> None:
         if event == "started" and self.suspect:
             # Nobody holds the state any more that could settle it: what is on the disk is computed again.
-            self.suspect, self.is_searching = None, True
-        elif event == "window.replayed" and not line["difference"]:
-            self.sound.add((line["start"], line["until"]))
+            self._begin_search(0)
+        elif event == "window.replayed":
+            window = (line["start"], line["until"])
+            if line["difference"]:
+                self.wrong.add(window)
+            else:
+                self.sound.add(window)
+                self.unproved = without(self.unproved, window)
         elif event == "audit.differs":
             self.suspect = {name: value for name, value in line.items() if name not in ("time", "event")}
         elif event == "audit.voted":
             # An auditor that lied has lied in training too, if it has trained.
-            self.suspect, self.is_searching = None, line["liar"] in self.trained
+            self.suspect = None
+            if line["liar"] in self.trained:
+                self._begin_search(self.first_seated.get(line["liar"], 0))
         elif event == "audit.unsettled":
-            self.suspect, self.is_searching = None, True
+            self._begin_search(0)
         elif event == "rolled back":
             self.void_after, self.best_step, self.is_searching = line["after"], line["after"], False
             self.voids.append((self.generation + 1, line["after"]))
             # A window that began with wrong weights may have been replayed as it was, and is computed anew.
             self.sound = {window for window in self.sound if window[1] <= line["after"]}
+            passed = sorted({*self.unproved, *(tuple(one) for one in line.get("unproved", []))})
+            self.unproved = [(start, min(until, line["after"])) for start, until in passed if start < line["after"]]
         elif event == "void.gone":
             self.void_after = -1
+
+    def _begin_search(self, good_until: int) -> None:
+        self.suspect, self.is_searching, self.good_until = None, True, good_until
+        self.wrong = set()
 
 
 def written_generation(out: Path) -> int:

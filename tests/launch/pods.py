@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.launch.namespaces import Machine
+from launch.drills.machines import Machine
 
 
 @dataclass

@@ -13,6 +13,7 @@ import yaml
 from tests.launch.namespaces import Machine, machines, why_not
 
 from core.codetree import ROOT
+from launch.drills.machines import Machine, machines, why_not
 from launch.render import render
 from tests.launch.conftest import wait_until
 from tests.launch.keeper_runs import DEADLINE_S, UNHURRIED, Kept, weights_of
@@ -89,13 +90,13 @@ def test_pods_of_a_jobset_survive_a_lost_node_and_a_lost_coordinator(
         pods += [start_pod(node["template"]["spec"], one, at, log) for at, one in enumerate(own)]
         pods.append(start_pod(coordinator["template"]["spec"], outside, 0, log))
         run = run_of(out, pods[-1])
-        run.wait(lambda: run.step() >= 5 and len(ready(run)) == 3, "step 5 is under way, and a spare is ready")
+        run.wait(lambda: step_of(run) >= 5 and len(ready(run)) == 3, "step 5 is under way, and a spare is ready")
         assert {*ready(run)} == {one.name for one in own}, log.read_text()
         lost = run.events("generation.began")[0]["seated"][0]
         next(pod for pod in pods if pod.machine.name == lost).kill()
         run.wait(lambda: len(run.events("generation.began")) == 2, "the spare trains")
-        done = run.step()
-        run.wait_for_step(done + 3)
+        done = step_of(run)
+        run.wait(lambda: step_of(run) >= done + 3, "three steps later")
         # Kubernetes starts its pod anew, on another machine with another address.
         pods[-1].kill()
         pods.append(start_pod(coordinator["template"]["spec"], elsewhere, 0, log))
@@ -110,6 +111,11 @@ def test_pods_of_a_jobset_survive_a_lost_node_and_a_lost_coordinator(
         pods += [late, start_pod(coordinator["template"]["spec"], outside, 0, log)]
         wait_until(lambda: is_over(pods), "late pods have ended", deadline_s=DEADLINE_S)
         assert [pod.process.returncode for pod in pods[-2:]] == [0, 0], log.read_text()
+
+
+def step_of(run: Kept) -> int:
+    """The furthest step that a rank has begun."""
+    return int(run.status().get("step", 0))
 
 
 def ready(run: Kept) -> list[str]:
@@ -138,7 +144,7 @@ def test_skypilot_nodes_go_on_after_a_killed_rank_and_again_in_another_cluster_a
     with machines(4) as made:
         pods += up(made[:2])
         run = run_of(out, pods[0])
-        run.wait(lambda: len(run.events("generation.began")) == 2 and run.step() >= 9, "a step after the killed rank's")
+        run.wait(lambda: len(run.events("generation.began")) == 2 and step_of(run) >= 9, "a later step")
         (failed,) = run.events("failed")
         assert failed["rank"] == 1 and not is_over(pods[:1]), log.read_text()
         # A node is lost: SkyPilot ends the other one too, and brings up two more.
