@@ -52,7 +52,8 @@ class Life:
 class Goodput:
     """The account of a run and what it did; `tokens` are those of steps that stay.
 
-    `shifted` says how often slow ranks were given fewer micro-batches, or got them back.
+    `shifted` says how often slow ranks were given fewer micro-batches, or got them back; `first_start_s` is how long it
+    was until the first step began, once in a run however long.
     """
 
     account: Account
@@ -62,6 +63,7 @@ class Goodput:
     shifted: int
     tokens: float
     is_finished: bool
+    first_start_s: float
 
 
 def main(arguments: list[str]) -> None:
@@ -89,10 +91,10 @@ def count(rank: Sequence[Event], outside: Sequence[Event]) -> Goodput:
     if not lives:
         raise DataError("the journal tells of no start of a training; train first")
     marks = sorted(outside, key=lambda event: event["time"])
-    newest = {event["step"]: id(event) for life in lives for event in life.steps}
+    newest = _newest(lives)
     full = max(life.ranks for life in lives)
     account = Account()
-    now = _last_before(marks, BEGAN, lives[0].began, default=lives[0].began)
+    now = began = _last_before(marks, BEGAN, lives[0].began, default=lives[0].began)
     for life, following in pairwise([*lives, None]):
         assert life
         now = _count_life(account, life, now=now, newest=set(newest.values()), share=life.ranks / full)
@@ -103,11 +105,28 @@ def count(rank: Sequence[Event], outside: Sequence[Event]) -> Goodput:
         account=account,
         lives=len(lives),
         steps=len(kept),
-        redone=len(steps) - len(kept),
+        redone=sum(not _is_replay(event) for event in steps if newest[event["step"]] != id(event)),
         shifted=sum(event["event"] == SHIFTED for event in rank),
         tokens=sum(event["tokens_per_s"] * event["seconds"] for event in kept),
         is_finished=lives[-1].is_finished,
+        first_start_s=max(lives[0].steps[0]["time"] - lives[0].steps[0]["seconds"] - began, 0.0)
+        if lives[0].steps
+        else 0.0,
     )
+
+
+def _is_replay(event: Event) -> bool:
+    """Whether a step was brought back from the keepers' memory, where nothing of it was lost."""
+    return event.get("compute_seconds") == 0
+
+
+def _newest(lives: Sequence[Life]) -> dict[int, int]:
+    """By step, which event is of the last time that it was computed."""
+    newest: dict[int, int] = {}
+    for event in (event for life in lives for event in life.steps):
+        if event["step"] not in newest or not _is_replay(event):
+            newest[event["step"]] = id(event)
+    return newest
 
 
 def _lives(rank: Sequence[Event]) -> list[Life]:
@@ -126,10 +145,16 @@ def _lives(rank: Sequence[Event]) -> list[Life]:
 
 def _count_life(account: Account, life: Life, *, now: float, newest: set[int], share: float) -> float:
     """From the decision to start to the last whole step; returns when that ended."""
-    for number, event in enumerate(life.steps):
+    is_at_work = False
+    for event in life.steps:
         began = max(event["time"] - event["seconds"], now)
-        account.add(Kind.STALL if number else Kind.RESTART, began - now)
+        account.add(Kind.STALL if is_at_work else Kind.RESTART, began - now)
         spent = max(event["time"] - began, 0.0)
+        if _is_replay(event):
+            account.add(Kind.RESTART, spent)
+            now = began + spent
+            continue
+        is_at_work = True
         stepping = min(event["step_seconds"], spent)
         account.add(Kind.STALL, spent - stepping)
         if id(event) in newest:

@@ -20,6 +20,7 @@ from core.config import RunConfig, load
 from core.errors import RetryError
 from core.hashing import hash_value
 from core.wire import Message
+from launch import rooms
 from launch.address import address_towards, interface_of, own_name
 from launch.attempts import state_of
 from launch.check import absolute
@@ -52,10 +53,12 @@ def main(arguments: list[str]) -> None:
     host = socket.gethostbyname(options["--host"]) if "--host" in options else address_towards(place.host)
     interface_of(host)
     node = options.get("--node", own_name())
-    room = memory_folder() / f"wholegrain-{hash_value([str(place.out), node])[:16]}"
+    room = memory_folder() / f"{rooms.PREFIX}{hash_value([str(place.out), node])[:16]}"
     # What a keeper of this node that was killed has left.
     shutil.rmtree(room, ignore_errors=True)
+    rooms.sweep(memory_folder())
     room.mkdir(mode=0o700)
+    rooms.claim(room)
     sys.stderr.write(f"node {node} at {host} joins the run in {place.out}\n")
     try:
         code, message = Keeper(replace(place, host=host, room=room), node).work()

@@ -26,6 +26,7 @@ from core.config import RunConfig, load, resolve
 from core.durable import told_full_disks
 from core.errors import RetryError
 from core.notes import DIE_WITH_PARENT, FOLDER, die_with_parent
+from launch import rooms
 from launch.address import split
 from launch.attempts import count, state_of
 from launch.check import absolute
@@ -109,7 +110,7 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
         overrides=tuple(overrides),
         folder=folder,
         out=out,
-        room=Path(tempfile.mkdtemp(prefix="wholegrain-", dir=memory_folder())),
+        room=Path(tempfile.mkdtemp(prefix=rooms.PREFIX, dir=memory_folder())),
         token=secrets.token_hex(16),
         host=host,
         port=port,
@@ -146,6 +147,8 @@ def place_of(recipe: str, overrides: list[str], config: LaunchConfig, *, out: Pa
 
 def supervise_nodes(place: Place, config: LaunchConfig) -> int:
     """Start everything, and watch until the coordinator has ended with an exit code of its own; returns that."""
+    rooms.sweep(memory_folder())
+    rooms.claim(place.room)
     history = History(place.folder)
     is_taken_up = config.is_joined and history.is_running and is_known(place)
     path = place.write()

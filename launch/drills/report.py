@@ -46,8 +46,22 @@ class Report:
     @property
     def goodput(self) -> float:
         """The share of all rounds' time that was spent on steps that stay."""
-        total = sum(sum(made.seconds.values()) for made in self.rounds)
-        return sum(made.seconds.get("step", 0.0) for made in self.rounds) / total if total else 0.0
+        return self._step_s / self.run_s if self.run_s else 0.0
+
+    @property
+    def goodput_once_begun(self) -> float:
+        """The same share of the time from the first step of each round on: drills are short, and runs are long."""
+        begun_s = self.run_s - sum(made.first_start_s for made in self.rounds)
+        return self._step_s / begun_s if begun_s else 0.0
+
+    @property
+    def run_s(self) -> float:
+        """All rounds' time."""
+        return sum(sum(made.seconds.values()) for made in self.rounds)
+
+    @property
+    def _step_s(self) -> float:
+        return sum(made.seconds.get("step", 0.0) for made in self.rounds)
 
 
 def rows(faults: Sequence[Told]) -> list[tuple[str, ...]]:
@@ -87,6 +101,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("committed steps redone", str(sum(one.redone_steps for one in faults))),
         ("taken for another kind", str(sum(bool(one.taken_for) for one in faults))),
         ("started again after 75", str(again)),
+        ("a fault every", f"{report.run_s / len(faults) if faults else 0:.1f} s"),
+        ("goodput once begun", f"{100 * report.goodput_once_begun:.1f} %"),
         ("goodput", f"{100 * report.goodput:.1f} % ({', '.join(f'{name} {kinds[name]:.0f} s' for name in kinds)})"),
         ("time", f"{report.seconds:.0f} s; load average {report.load[0]:.1f} to {report.load[1]:.1f}"),
         ("seed, commit", f"{report.seed}, {report.commit}"),

@@ -63,6 +63,7 @@ class Round:
     seconds: dict[str, float]
     steps: int
     starts: int
+    first_start_s: float = 0.0
 
     def write(self, folder: Path) -> None:
         """Write it down."""
@@ -192,11 +193,12 @@ def _is_revived(scene: Scene) -> bool:
 def _judged(scene: Scene, number: int, *, drawn: int, faults: list[Told], why: str, wanted: Final) -> Round:
     final, account = None, {}
     steps = starts = 0
+    first_start_s = 0.0
     try:
         final = Final.of(scene.out) if not why else None
         found = goodput.read(scene.out)
         account = {kind.value: seconds for kind, seconds in found.account.seconds.items()}
-        steps, starts = found.steps, found.lives
+        steps, starts, first_start_s = found.steps, found.lives, found.first_start_s
     except DataError as error:
         why = why or str(error)
     if final and final != wanted:
@@ -204,7 +206,15 @@ def _judged(scene: Scene, number: int, *, drawn: int, faults: list[Told], why: s
     scene.look()
     count_redone(faults, scene.said(STEPPED))
     return Round(
-        number=number, drawn=drawn, faults=faults, final=final, why=why, seconds=account, steps=steps, starts=starts
+        number=number,
+        drawn=drawn,
+        faults=faults,
+        final=final,
+        why=why,
+        seconds=account,
+        steps=steps,
+        starts=starts,
+        first_start_s=first_start_s,
     )
 
 

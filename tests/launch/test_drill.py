@@ -24,7 +24,7 @@ from launch.drills.verdict import NOTHING, SURVIVED, Told
 from tests.launch.conftest import processes_with
 from tests.train.runs import Tiny, pack_once
 
-DEADLINE_S = 600.0
+DEADLINE_S = 1800.0
 SHORT = ("train.steps=40", "train.save_every_steps=10", "launch.ranks_per_node=1", "launch.base_every_steps=4")
 QUICK = ("rank killed", "killed at commit.rename", "node lost", "coordinator killed")
 

@@ -54,6 +54,19 @@ def test_a_small_history_is_counted_as_by_hand() -> None:
     assert found.tokens == pytest.approx(400)
 
 
+def test_steps_that_are_brought_back_from_memory_were_not_lost() -> None:
+    computed = [step(number, 10.0 * number + 10) | {"compute_seconds": 5.0} for number in (1, 2, 3)]
+    replayed = [step(number, 46.0 + number, seconds=1, step_seconds=0) | {"compute_seconds": 0.0} for number in (2, 3)]
+    later = [step(4, 60.0) | {"compute_seconds": 5.0}, outside("run.finished", 60.0)]
+    found = count([started(10), *computed, started(46), *replayed, *later], [outside("failed", 44, action="restart")])
+    seconds = found.account.seconds
+    assert (found.steps, found.redone, found.first_start_s) == (4, 0, 0)
+    assert seconds[Kind.STEP] == pytest.approx(4 * 9)
+    # Between the start and the first step that is computed: 2 s, two replays, 2 s.
+    assert seconds[Kind.RESTART] == pytest.approx(6)
+    assert seconds[Kind.REDO] == 0
+
+
 def test_a_crash_loop_does_not_look_productive() -> None:
     loop = [
         event for start in range(0, 500, 50) for event in (started(start), step(1, start + 20), step(2, start + 30))

@@ -1,11 +1,12 @@
 """The spike policy under keepers: what it goes back to, and what it made void, comes back from their memory."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from core.ledger import read_lines
-from tests.launch.keeper_runs import kept_run
+from tests.launch.keeper_runs import UNHURRIED, kept_run
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, events, finished_folder, pack_once, result_of
 from tests.train.test_spikes import JUMPY
@@ -45,3 +46,19 @@ def test_a_return_is_the_same_whatever_dies_around_it(tiny: Tiny, jumpy: Path, t
     assert run.resumed() == reached
     assert result_of(tmp_path) == result_of(jumpy)
     assert [one for one in read_lines(finished_folder(tmp_path) / "ledger.jsonl") if "returned" in one]
+
+
+def test_a_run_that_is_asked_to_stop_goes_on_from_a_saved_step(tiny: Tiny, jumpy: Path, tmp_path: Path) -> None:
+    one = ("launch.nodes=1", "launch.spares=0", "launch.ranks_per_node=2")
+    with kept_run(tiny, tmp_path, *JUMPY, *one, UNHURRIED, held_at=9) as run:
+        with run.held():
+            run.process.send_signal(signal.SIGTERM)
+            run.wait(lambda: run.events("stop.told"), "the ranks are told to stop")
+        assert run.finish() == 143, run.stderr
+    assert "goes on from the last saved one" in run.stderr
+    (folder,) = tmp_path.glob(".train-*.part")
+    assert [path.name for path in (folder / "checkpoints").glob("step-*")] == ["step-000006"]
+    with kept_run(tiny, tmp_path, *JUMPY, *one) as run:
+        assert run.finish() == 0, run.stderr
+    assert run.resumed()[0][0] == 6
+    assert result_of(tmp_path) == result_of(jumpy)
