@@ -149,6 +149,39 @@ def test_a_licence_in_the_manifest_that_is_not_the_parents_fails(merged: Bundle)
 
 
 @pytest.mark.slow
+def test_a_run_that_trains_merges_its_steps_and_quantizes_passes_every_check(
+    checkout: Path, recipe: Path, tmp_path: Path
+) -> None:
+    whole = yaml.safe_load(recipe.read_text())
+    whole["run"]["out"] = str(tmp_path / "runs")
+    whole["merge"] = {"method": "ties", "base": [{"step": 4}], "models": [{"step": 8}, {"step": 12}]}
+    whole["quantize"] = {"bits": 4, "group": 16}
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(whole))
+    done = run_in(checkout, "launch", "run", tmp_path / "all.yaml", timeout_s=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = {one["check"]: one["verdict"] for one in current(tmp_path / "runs", "verify").facts["verdicts"]}
+    assert set(verdicts.values()) == {"PASS"} and {"derived", "audit", "weights"} <= verdicts.keys()
+
+
+@pytest.mark.slow
+def test_a_run_that_begins_with_merged_weights_names_them_by_their_hash(
+    checkout: Path, recipe: Path, merged: Bundle, tmp_path: Path
+) -> None:
+    whole = yaml.safe_load(recipe.read_text())
+    taken = hash_file(merged.folder / "weights/final/model.safetensors")
+    start = {"takes": "weights", "checkpoint": str(merged.folder), "weights_sha256": taken}
+    whole["run"] = {"name": "child", "out": str(tmp_path / "runs")}
+    whole["train"] |= {"steps": 4, "start": start}
+    whole["release"]["parents"] = [{"bundle": str(merged.folder), "root": merged.root}]
+    (tmp_path / "child.yaml").write_text(yaml.safe_dump(whole))
+    done = run_in(checkout, "launch", "run", tmp_path / "child.yaml", timeout_s=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = {one["check"]: one for one in current(tmp_path / "runs", "verify").facts["verdicts"]}
+    assert {one["verdict"] for one in verdicts.values()} == {"PASS"}
+    assert f"begins with weights of SHA-256 {taken}" in verdicts["lineage"]["detail"]
+
+
+@pytest.mark.slow
 def test_a_merged_bundle_is_redone_from_what_it_holds(merged: Bundle, recipe: Path, tmp_path: Path) -> None:
     for name in ("alpha/alpha.jsonl", "beta/beta.txt"):
         (tmp_path / "files" / name).parent.mkdir(parents=True)
