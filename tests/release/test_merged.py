@@ -14,6 +14,7 @@ from release.checks import code, weights
 from release.contents import Bundle, open_bundle
 from release.derived import derived
 from release.form import form
+from release.ladder import say_stages
 from release.manifest import NAME, manifest_root
 from release.signing.statements import provenance_statement
 from release.verdict import InconclusiveError, Verdict
@@ -87,6 +88,12 @@ def test_what_runs_the_model_passes_too(merged: Bundle, tmp_path: Path, name: st
 
 def test_a_run_with_a_training_has_all_checks_and_none_of_what_it_did_not_merge(bundle: Bundle) -> None:
     assert {check.name for check in CHECKS if not is_due(check, bundle)} == {"signature", "derived"}
+
+
+def test_the_ladder_says_what_its_levels_mean_for_what_was_not_trained() -> None:
+    said = say_stages(["merge", "quantize", "export"]).splitlines()
+    assert [line.partition(" ")[0] for line in said] == ["merged", "quantized", "nothing"]
+    assert len(say_stages(["train", "quantize"]).splitlines()) == 1 and say_stages(["train"]) == ""
 
 
 def test_the_lineage_names_what_was_merged_whose_it_is_and_what_came_of_it(merged: Bundle, released: Path) -> None:
