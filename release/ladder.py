@@ -64,8 +64,8 @@ LEVELS = {
 DEFAULT_LEVEL = "V4"
 # What the levels mean for weights that no step of training made, by the stage that made them.
 OF_STAGE = {
-    "merge": "merged weights are made again as a whole at V3, to the bit whatever the profile, of the weights that they "
-    "were made of; V4 has nothing to draw from them; V5 does the same from the recipe",
+    "merge": "merged weights are made again as a whole at V3, to the bit whatever the profile, of the weights that "
+    "they were made of; V4 has nothing to draw from them; V5 does the same from the recipe",
     "quantize": "quantized weights and their errors are made again as a whole at V3, to the bit whatever the profile; "
     "their losses are only at V5",
 }
