@@ -62,6 +62,7 @@ class ChatTokenizer(Protocol):
 
     bos_id: int
     eos_id: int
+    vocab_size: int
 
     @property
     def special_ids(self) -> dict[str, int]:

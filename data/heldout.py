@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
 from core.hashing import canonical_json, hash_value, sha256_hex
-from data.chat import ASSISTANT, Form, encode, messages_of
+from data.chat import ASSISTANT, ChatTokenizer, Form, encode, messages_of
 from data.documents import read_documents
 from data.shards import TokenStream, verify_shard, write_shards
 from data.tokenizer import Tokenizer
@@ -157,7 +157,7 @@ def write_heldout(pack_folder: Path, clean_folder: Path, tokenizer: Tokenizer, *
 
 
 def write_heldout_chats(
-    pack_folder: Path, clean_folder: Path, tokenizer: Tokenizer, *, tokens: int, seq_len: int
+    pack_folder: Path, clean_folder: Path, tokenizer: ChatTokenizer, *, tokens: int, seq_len: int
 ) -> dict[str, Any]:
     """As write_heldout, of the conversations that fit into a window."""
     folder = pack_folder / FOLDER
@@ -187,7 +187,7 @@ def _write_record(
     folder: Path,
     facts: Mapping[str, Any],
     sources: Sequence[Mapping[str, Any]],
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     *,
     tokens: int,
     clean_folder: Path,
@@ -202,7 +202,7 @@ def _write_record(
     return {source["name"]: {count: source[count] for count in COUNTS} for source in sources}
 
 
-def _chosen_chats(path: Path, tokenizer: Tokenizer, *, tokens: int, room: int) -> Iterator[tuple[Whole, int]]:
+def _chosen_chats(path: Path, tokenizer: ChatTokenizer, *, tokens: int, room: int) -> Iterator[tuple[Whole, int]]:
     """The first conversations that fit, while they have at most `tokens` tokens together, and bytes of the answers."""
     taken = 0
     for document in read_documents(path):
@@ -238,7 +238,7 @@ def read_record(folder: Path) -> tuple[dict[str, Any], str]:
     return record, sha256_hex(content)
 
 
-def _chosen(path: Path, tokenizer: Tokenizer, *, tokens: int) -> Iterator[tuple[list[int], int]]:
+def _chosen(path: Path, tokenizer: ChatTokenizer, *, tokens: int) -> Iterator[tuple[list[int], int]]:
     """Ids and bytes of the first documents with any text, while they have at most `tokens` tokens together."""
     taken = 0
     for document in read_documents(path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from core.config import PLACEMENT
+from core.config import PLACEMENT, added
 from core.errors import ConfigError
 from data.chat import Form
 from data.mixture import PERMILLE, Phase, check_phases
@@ -122,8 +122,8 @@ class PackConfig:
     max_epochs_default: int = 0
     shard_tokens: int = 1 << 26
     heldout_tokens: int = 0
-    form: Form = Form.TEXT
-    too_long: TooLong = TooLong.DROP
+    form: Form = added(Form.TEXT)
+    too_long: TooLong = added(TooLong.DROP)
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "shard_tokens"):

@@ -25,7 +25,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from core.artifact import Artifact, Facts, build, current, plan
 from core.cli import recipe_and_overrides
-from core.config import PLACEMENT, RunConfig, identity, load
+from core.config import PLACEMENT, RunConfig, added, identity, load
 from core.errors import ConfigError, DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, sha256_hex
 from data.chat import SPECIALS, is_marked, messages_of
@@ -68,7 +68,7 @@ class TokenizerConfig:
     character_coverage: float = 0.9995
     max_sentence_bytes: int = 16_384
     sha256: str = ""
-    chat: bool = False
+    chat: bool = added(default=False)
     model: Path = field(default=Path(), metadata={PLACEMENT: True})
 
     def __post_init__(self) -> None:
@@ -198,8 +198,7 @@ def write_tokenizer(aside: Path, clean: Artifact, config: TokenizerConfig) -> Fa
 
 def settings_of(config: TokenizerConfig) -> dict[str, Any]:
     """What the trainer is told, with section tokenizer."""
-    left_out = ("sha256",) if config.chat else ("sha256", "chat")
-    return {**SETTINGS, **{name: value for name, value in identity(config).items() if name not in left_out}}
+    return {**SETTINGS, **{name: value for name, value in identity(config).items() if name != "sha256"}}
 
 
 def take_over(config: TokenizerConfig) -> bytes:

@@ -155,7 +155,8 @@ class StartConfig:
     """The checkpoint of another run from which this one goes on (parent.py); without, it begins with initial weights.
 
     The state root says which state it is, whatever run made it and wherever it lies. With takes=weights `checkpoint`
-    may also be a folder with model.safetensors, or a bundle; the SHA-256 of that file then names them.
+    may also be a folder with model.safetensors, a bundle, or the folder of a run, whose last checkpoint it then is; the
+    SHA-256 of model.safetensors names them.
     """
 
     checkpoint: Path = placement(Path)
@@ -315,10 +316,10 @@ class TrainConfig:
         how = self.objective
         if how is not Objective.PREFERENCE and self.preference != PreferenceConfig():
             raise ConfigError(f"train.preference has no effect on objective {how.value}; leave it out")
-        if how is not Objective.NEXT_TOKEN and self.eval_every_steps:
+        if how is Objective.PREFERENCE and self.eval_every_steps:
             raise ConfigError(
-                f"train.eval_every_steps is {self.eval_every_steps}, but it measures held-out text, and objective "
-                f"{how.value} has a pack without; leave it at 0"
+                f"train.eval_every_steps is {self.eval_every_steps}, but it measures held-out text or conversations, "
+                f"and objective {how.value} has a pack without; leave it at 0"
             )
         if how is not Objective.PREFERENCE:
             return

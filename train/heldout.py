@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from core.errors import DeterministicError
 from data.heldout import Heldout
-from model.transformer import NO_TARGET, text_loss
+from model.transformer import counted_loss, text_loss
 from train.fsdp2 import interleaved
 from train.placed import Placed
 from train.runtime import World
@@ -104,9 +104,5 @@ def _nats(model: nn.Module, tokens_BT1: Tensor, counted: Any, *, heldout: Heldou
     """The sum over a batch's targets: those of text, or of a conversation those that count, a bool array [B, T]."""
     if counted is None:
         return text_loss(model, tokens_BT1, bos_id=heldout.bos_id, eos_id=heldout.eos_id)
-    tokens_BT, targets_BT = tokens_BT1[:, :-1], tokens_BT1[:, 1:]
-    document_BT = (tokens_BT == heldout.bos_id).cumsum(dim=1)
-    is_left_out = ~torch.from_numpy(counted).to(tokens_BT1.device)
-    told: Tensor
-    told, _ = model(tokens_BT, document_BT, targets_BT=targets_BT.masked_fill(is_left_out, NO_TARGET))
-    return told
+    counted_BT = torch.from_numpy(counted).to(tokens_BT1.device)
+    return counted_loss(model, tokens_BT1, counted_BT, bos_id=heldout.bos_id).told

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from core.artifact import current
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import WEIGHTS
@@ -69,14 +70,15 @@ def find_weights(recipe: Recipe) -> tuple[Path, Checkpoint | None]:
     Raises ConfigError if they are not those that the recipe names, DataError if they are damaged or missing.
     """
     start = recipe.train.start
-    if (start.checkpoint / MANIFEST).exists():
-        checkpoint = open_checkpoint(start.checkpoint)
+    folder = start_folder(start.checkpoint)
+    if (folder / MANIFEST).exists():
+        checkpoint = open_checkpoint(folder)
         if start.state_root:
             _check_root(checkpoint, recipe)
         else:
             _check_sha256(checkpoint.weights_sha256, checkpoint.folder / MODEL, recipe)
         return checkpoint.folder / MODEL, checkpoint
-    path = weights_folder(start.checkpoint) / MODEL
+    path = weights_folder(folder) / MODEL
     if start.state_root:
         raise ConfigError(
             f"{start.checkpoint} is no checkpoint, and only one has a state root; name {path} by "
@@ -102,6 +104,13 @@ def fill_from_parent(model: nn.Module, recipe: Recipe) -> None:
     with ExitStack() as opened, torch.no_grad():
         for name, tensor in open_weights(path.parent, wanted, recipe=recipe, opened=opened):
             wanted[name].copy_(tensor)
+
+
+def start_folder(path: Path) -> Path:
+    """What `train.start.checkpoint` names: of a run's folder the last checkpoint of its training, else itself."""
+    if not (path / "train.json").exists():
+        return path
+    return max((current(path, "train").folder / "checkpoints").glob("step-*"), default=path)
 
 
 def weights_folder(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from core.errors import ConfigError
 from core.hashing import hash_file, sha256_hex
 from data.loader import Loader
 from train.config import Takes
-from train.parent import weights_folder
+from train.parent import start_folder, weights_folder
 from train.recipe import Recipe
 
 MODEL = "tokenizer.model"
@@ -25,7 +25,7 @@ def check_tokenizer(recipe: Recipe, loader: Loader) -> None:
     start = recipe.train.start
     if start.takes is not Takes.WEIGHTS:
         return
-    path = find_tokenizer(start.checkpoint)
+    path = find_tokenizer(start_folder(start.checkpoint))
     if path is None:
         return
     from data.tokenizer import with_specials  # imports sentencepiece

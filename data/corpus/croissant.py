@@ -85,7 +85,7 @@ def describe(manifest: Mapping[str, Any]) -> Record:
         "description": (
             f"{total['train']['documents']} documents of {len(sources)} sources, cleaned, as token shards with a fixed "
             f"order, and {total['heldout']['documents']} held-out documents as text. The corpus's root is "
-            f"{manifest['roots']['corpus']}."
+            f"{manifest['roots']['corpus']}.{_forms(manifest['order'])}"
         ),
         "conformsTo": CONFORMS_TO,
         "license": sorted({source["license"] for source in sources}),
@@ -98,6 +98,16 @@ def describe(manifest: Mapping[str, Any]) -> Record:
         "prov:wasDerivedFrom": [_origin(source) for source in sources],
         **_responsible(manifest),
     }
+
+
+def _forms(order: Mapping[str, Any]) -> str:
+    """How conversations and pairs stand in the field `text`; nothing of plain text."""
+    if "form" not in order:
+        return ""
+    return (
+        f" The documents are {order['form']}: of every message U+001E, its role, U+001F and its content; beside a "
+        "shard of tokens a mask says which count as targets."
+    )
 
 
 def _files(manifest: Mapping[str, Any]) -> Iterator[Record]:

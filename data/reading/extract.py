@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
+from core.config import added
 from core.errors import ConfigError, DataError
 from data.chat import Form, text_of
 from data.reading.archive import read_members
@@ -105,10 +106,10 @@ class ReadConfig:
     is_boilerplate_removed: bool = False
     left_out: list[str] = field(default_factory=list)
     on_error: OnError = OnError.STOP
-    form: Form = Form.TEXT
-    columns: dict[str, str] = field(default_factory=dict)
-    roles: dict[str, str] = field(default_factory=dict)
-    records: str = ""
+    form: Form = added(Form.TEXT)
+    columns: dict[str, str] = added(dict)
+    roles: dict[str, str] = added(dict)
+    records: str = added("")
     max_record_bytes: int = 1 << 28
 
     def __post_init__(self) -> None:

@@ -77,7 +77,7 @@ def _read_config(record: dict[str, Any]) -> ReadConfig:
         "format": Format(record["format"]),
         "split": Split(record["split"]),
         "on_error": OnError(record["on_error"]),
-        "form": Form(record["form"]),
+        "form": Form(record.get("form", Form.TEXT.value)),
     }
     return ReadConfig(**{**record, **choices})
 

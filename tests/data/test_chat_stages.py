@@ -183,6 +183,17 @@ def test_a_corpus_of_it_is_rebuilt_to_the_same_roots(recipe: Path, tmp_path: Pat
     run("rebuild", made(recipe, "manifest").folder / "manifest.json", "--out", tmp_path, "--files", recipe.parent)
 
 
+def test_card_and_croissant_say_what_is_learned(recipe: Path) -> None:
+    folder = made(recipe, "manifest").folder
+    croissant = json.loads((folder / "croissant.json").read_bytes())
+    files = {entry["@id"] for entry in croissant["distribution"]}
+    assert {"pack/talk-00000.mask", "pack/more-00000.mask"} <= files
+    assert f"The documents are {form_of(recipe).value}: of every message U+001E" in croissant["description"]
+    counts = made(recipe, "pack").facts["sources"]["talk"]
+    card = (folder / "CARD.md").read_text(encoding="utf-8")
+    assert f"{counts['targets']:,} of {counts['tokens']:,} tokens count, {sum(counts['dropped'].values())} were" in card
+
+
 def test_the_plan_says_how_many_there_are_and_what_counts(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("plan", recipe, "--json")
     planned = json.loads(capsys.readouterr().out)
