@@ -24,7 +24,7 @@ from core.journal import read_journal
 from core.ledger import full_head, read_lines, trajectory_head
 from core.stages import stages_of, weights_stage
 from release.code import CodeFiles, commit_facts, read_checkout, write_code
-from release.config import ReleaseConfig, check_name
+from release.config import ReleaseConfig, Shape, check_name
 from release.console import cleaned, console_logs
 from release.contents import MAKERS, MERGE, TRAIN, open_bundle
 from release.cost import COST, told
@@ -50,6 +50,7 @@ from release.openness.facts import WORDS_PATH
 from release.openness.render import render, scripts
 from release.openness.words import read_words
 from release.recipe import TRAIN_SECTIONS, neutral_recipe, to_yaml
+from release.thin import make_thin
 from release.witness import JOURNALS, journals_outside, read_account
 
 STAGE = "bundle"
@@ -135,6 +136,18 @@ def main(arguments: list[str]) -> None:
     )
     artifact = build(wanted, lambda aside: write_bundle(aside, release))
     sys.stdout.write(f"{artifact.folder}\n")
+    if config.shape is Shape.THIN:
+        sys.stdout.write(f"{_thinned(artifact, run.out_folder, config)}\n")
+
+
+def _thinned(artifact: Artifact, out: Path, config: ReleaseConfig) -> Path:
+    """The thin bundle in the run's folder: made again, since mirrors may be others than last time."""
+    name = str(artifact.facts["bundle"])
+    thin = out / f"{name}-thin"
+    if thin.exists():
+        shutil.rmtree(thin)
+    make_thin(artifact.folder / name, thin, mirrors=config.mirrors)
+    return thin
 
 
 def write_bundle(aside: Path, release: Release) -> Record:
@@ -185,7 +198,9 @@ def _write_parents(folder: Path, release: Release) -> Record:
         copy_parent(parent.bundle, folder, root=parent.root)
     first = read_lines(folder / LEDGER)[0] if TRAIN in release.inputs else {}
     merged = merged_weights(release.inputs[MERGE].record["config"]) if MERGE in release.inputs else []
-    if "parent" in first and config.is_start_shipped:
+    if "parent" in first and config.is_start_shipped and "state_root" not in first["parent"]:
+        copy_weights(Path(start["checkpoint"]), folder, sha256=first["parent"]["weights_sha256"])
+    elif "parent" in first and config.is_start_shipped:
         target = start_folder(folder, first["parent"]["step"])
         copy_start(Path(start["checkpoint"]), target, state_root=first["parent"]["state_root"])
     if config.is_start_shipped:

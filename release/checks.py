@@ -13,7 +13,7 @@ from core.errors import DataError, DeterministicError
 from core.hashing import canonical_json, hash_file, hash_value, sha256_hex
 from core.ledger import Line, full_head, takes_weights, trajectory_head
 from core.progress import Progress
-from core.stages import read_stages, sections_of
+from core.stages import read_stages
 from release.code import clone, is_checkout_of, read_tree, stage_code_hash
 from release.config import ReleaseConfig
 from release.contents import MERGE, QUANTIZE, TRAIN, Bundle, read_whole
@@ -58,7 +58,10 @@ def code(bundle: Bundle) -> str:
     clone(folder, unpacked)
     expect("the format in bundle.json", bundle.record["format"], FORMAT)
     expect("the code tree in bundle.json", bundle.record["code_tree"], tree["tree"])
-    graph = read_stages(unpacked / "conf" / "stages.yaml", sections=sections_of(str(bundle.recipe_path)))
+    graph = read_stages(
+        unpacked / "conf" / "stages.yaml",
+        sections=[name for name, section in bundle.recipe.items() if section is not None],
+    )
     expect("config/stages.yaml", read_whole(bundle), {stage.name: stage.plain() for stage in graph})
     for stage, artifact in bundle.artifacts.items():
         expect(f"the code of stage {stage}", artifact["code"], stage_code_hash(tree, bundle.stages[stage]["folder"]))
@@ -224,6 +227,8 @@ def lineage(bundle: Bundle) -> str:
 
 
 def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
+    if "state_root" not in parent:
+        return _check_taken(bundle, parent["weights_sha256"])
     root = parent["state_root"]
     expect("the state root in train.start", bundle.trained["train"]["start"]["state_root"], root)
     if not (bundle.start / CHECKPOINT[0]).is_file():
@@ -237,6 +242,17 @@ def _check_start(bundle: Bundle, parent: Mapping[str, Any]) -> str:
     if weights:
         expect("the SHA-256 of the parent's weights", hash_file(bundle.start / WEIGHTS), weights)
     return f"{how} step {parent['step']}, whose tensors have the state root that the parent's ledger names"
+
+
+def _check_taken(bundle: Bundle, sha256: str) -> str:
+    """Weights that are named by their SHA-256 alone are those of the recipe, and the ones that are here."""
+    expect("the weights in train.start", bundle.trained["train"]["start"].get("weights_sha256"), sha256)
+    if not (bundle.start / WEIGHTS).is_file():
+        raise InconclusiveError(
+            f"the weights with SHA-256 {sha256} are not in the bundle; give a folder with them by --parent FOLDER"
+        )
+    expect("the SHA-256 of the parent's weights", hash_file(bundle.start / WEIGHTS), sha256)
+    return f"begins with weights of SHA-256 {sha256}, which are here"
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:

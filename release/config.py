@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from core.codetree import ROOT
@@ -46,9 +47,16 @@ class EquivalenceConfig:
             )
 
 
+class Shape(Enum):
+    """Whether a bundle is written as a whole, or a thin one beside it."""
+
+    FULL = "full"
+    THIN = "thin"
+
+
 @dataclass(kw_only=True, slots=True)
 class ReleaseConfig:
-    """What goes into a bundle; identity but for the place of the words, whose content counts.
+    """What goes into a bundle; identity but for the place of the words, whose content counts, and the shape.
 
     `checkpoint_every_steps`: checkpoints whose step is a multiple of it are shipped, and the last one.
     `license`: SPDX identifier under which what the run made (weights, tokenizer, logs) is released.
@@ -56,6 +64,8 @@ class ReleaseConfig:
     `start_license`: SPDX identifier of imported weights, which come from no bundle (train.start).
     `is_start_shipped`: whether the parent's checkpoint is in the bundle, so that it can be checked without the parent.
     `equivalence`: when runs of other seeds count as equivalent to this one.
+    `shape`: with thin, `release build` also writes `<name>-thin` into the run's folder: the same root, big parts by
+    digest, and `mirrors` as the addresses where these may be had (thin.py).
     `words`: the author's own words for cards and report, a Markdown file in the checkout or anywhere.
     """
 
@@ -66,10 +76,14 @@ class ReleaseConfig:
     is_start_shipped: bool = True
     equivalence: EquivalenceConfig = field(default_factory=EquivalenceConfig)
     words: Path = placement(Path())
+    shape: Shape = placement(Shape.FULL)
+    mirrors: list[str] = placement(list)
 
     def __post_init__(self) -> None:
         if self.checkpoint_every_steps < 1:
             raise ConfigError(f"release.checkpoint_every_steps is {self.checkpoint_every_steps}; give at least 1")
+        if self.mirrors and self.shape is not Shape.THIN:
+            raise ConfigError("release.mirrors are those of a thin bundle; set release.shape=thin, or leave them out")
         if not self.license.strip():
             raise ConfigError("release.license is empty; name the licence of the weights, such as Apache-2.0")
 

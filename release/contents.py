@@ -13,7 +13,7 @@ from core.config import resolve
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
 from core.ledger import Line, parent_step, read_lines
-from release.lineage import start_folder
+from release.lineage import find_weights, start_folder, weights_folder
 from release.manifest import NAME, Entry, manifest_root, read_absent, read_manifest
 from release.stage import ask_fingerprint, first_value, read_stages
 from release.verdict import InconclusiveError
@@ -173,7 +173,12 @@ class Bundle:
 
     @property
     def start(self) -> Path:
-        """The checkpoint that the run goes on from: the given one, else the one inside, which may be missing."""
+        """The checkpoint that the run goes on from: the given one, else the one inside, which may be missing. Weights
+        that are named by their hash alone lie in a folder of their own."""
+        parent = self.ledger[0]["parent"]
+        if "state_root" not in parent:
+            given = find_weights(self.parent, parent["weights_sha256"]) if self.parent != Path() else None
+            return given.parent if given else weights_folder(self.folder, parent["weights_sha256"])
         if self.parent == Path():
             return start_folder(self.folder, self.start_step)
         inner = self.parent / "checkpoints" / f"step-{self.start_step:06d}"

@@ -125,8 +125,13 @@ def _origins(lineage: Mapping[str, Any]) -> str:
         "It begins with initial weights." if lineage["kinds"][0] != "merge" else "It was merged of weights of others."
     )
     if start:
+        of = (
+            f"step {start['step']} of another run, state root `{start['state_root']}`"
+            if "state_root" in start
+            else f"those with SHA-256 `{start['weights_sha256']}`"
+        )
         taken = "were taken from" if "takes" in start else "go on from"
-        said = f"Its weights {taken} step {start['step']} of another run, state root `{start['state_root']}`"
+        said = f"Its weights {taken} {of}"
         said += f" (licence {start['license']})."
     rows = [
         (

@@ -3,12 +3,13 @@
     parents/<12 digits of the root>/   of a parent's bundle: MANIFEST.jsonl, whose SHA-256 is the parent's root, and of
                                        the files that it lists those of KEPT
     parents/start/step-N/              the checkpoint from which the run goes on (train.start), if it is shipped
-    parents/weights/<12 digits>/       weights that were merged and are not of the run's own training, if shipped
+    parents/weights/<12 digits>/       weights of others that were merged, or that the training began with and that are
+                                       named by their SHA-256 alone, if shipped; config.json beside an export's
 
 What lineage.json says follows from these files and from the child's ledger and recipe, so a check can derive it again.
-A parent is there because the child goes on from its state (`continued`) or takes over its mixture and its shards
-(`data`), or because weights that its manifest lists were merged (`merge`). Its own lineage.json stands in it, so
-sources and licences are handed down over any number of generations.
+A parent is there because the child goes on from its state (`continued`, or by its objective `sft` or `preference`),
+takes over its mixture and its shards (`data`), or merged weights that its manifest lists (`merge`). Its own
+lineage.json stands in it, so sources and licences are handed down over any number of generations.
 """
 
 import json
@@ -31,7 +32,7 @@ DIGITS = 12
 LEDGER, SOURCES, ORDER = "logs/ledger.jsonl", "data/sources.json", "data/pack/order.json"
 # Files and folders of a parent's bundle that its child holds too.
 KEPT = ("bundle.json", LINEAGE, LEDGER, SOURCES, "data/evidence/", "LICENSE", "LICENSES/")
-WEIGHTS = "model.safetensors"
+WEIGHTS, SHAPE = "model.safetensors", "config.json"
 CHECKPOINT = ("manifest.json", "state.json", WEIGHTS, "optimizer.safetensors")
 
 Record = dict[str, Any]
@@ -78,8 +79,12 @@ def copy_weights(source: Path, folder: Path, *, sha256: str) -> None:
     if found is None:
         raise DataError(f"{source} no longer holds a {WEIGHTS} with SHA-256 {sha256}, which was merged; bring it back")
     target = weights_folder(folder, sha256)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(found, target / WEIGHTS)
+    beside = found.parent / SHAPE
+    if beside.is_file() and "architectures" in json.loads(beside.read_bytes()):
+        # Of an export, whose tensors have other names: who reads it needs its shape.
+        shutil.copyfile(beside, target / SHAPE)
 
 
 def check_parent(bundle: Path, root: str) -> None:
@@ -156,24 +161,20 @@ def read_lineage(
     Raises DataError for a parent that is damaged or of which nothing comes, and where one is missing.
     """
     start = first.get("parent")
-    if start and "state_root" not in start:
-        raise DataError(
-            f"the run took weights by their SHA-256 {start['weights_sha256']}, of which no ledger tells; name the "
-            "checkpoint that they are of, by train.start.state_root"
-        )
     taken = [one["weights_sha256"] for one in merged]
     parents = [
-        _parent(parent_folder(folder, root), root, start=start, base_sha256=base_sha256, taken=taken) for root in roots
+        _parent(parent_folder(folder, root), root, first=first, base_sha256=base_sha256, taken=taken) for root in roots
     ]
     made: Record | None = None
     if start:
-        owners = [parent for parent in parents if "continued" in parent["relations"]]
+        owners = [parent for parent in parents if relation_of(first) in parent["relations"]]
         license_ = owners[0]["license"] if owners else start_license
-        if not owners and not ("imported" in start and start_license):
+        is_named = "state_root" not in start or "imported" in start
+        if not owners and not (is_named and start_license):
             raise DataError(
-                f"the run goes on from step {start['step']} of a run with ledger head {start['ledger_head']}, and "
-                "release.parents names no bundle of it; add {bundle: FOLDER, root: HEX}, or for imported weights "
-                "release.start_license"
+                f"the run {say_start(start)}, and "
+                "release.parents names no bundle of it; add {bundle: FOLDER, root: HEX}, or for weights that no "
+                "ledger tells of release.start_license"
             )
         made = {**start, "license": license_, "is_shipped": is_start_shipped}
     if base_sha256 and not any("data" in parent["relations"] for parent in parents):
@@ -188,9 +189,25 @@ def read_lineage(
 
 def kinds_of(stages: Sequence[str], first: Mapping[str, Any]) -> list[str]:
     """How the published weights came about, in order: a training's kind, `merge` and `quantized`."""
-    trained = first.get("objective") or ("continued" if first.get("parent") else "pretrain")
-    kinds = {"train": trained, "merge": "merge", "quantize": "quantized"}
+    kinds = {
+        "train": relation_of(first) if first.get("parent") else first.get("objective", "pretrain"),
+        "merge": "merge",
+        "quantize": "quantized",
+    }
     return [kind for stage, kind in kinds.items() if stage in stages]
+
+
+def say_start(start: Mapping[str, Any]) -> str:
+    """With what a run begins that another made, in one phrase."""
+    if "state_root" not in start:
+        return f"takes the weights with SHA-256 {start['weights_sha256']}"
+    how = "takes the weights of" if "takes" in start else "goes on from"
+    return f"{how} step {start['step']} of a run with ledger head {start['ledger_head']}"
+
+
+def relation_of(first: Mapping[str, Any]) -> str:
+    """What a run with this first line of its ledger is to its parent: `continued`, `sft` or `preference`."""
+    return str(first.get("objective", "continued"))
 
 
 def _weights(taken: Mapping[str, Any], parents: Sequence[Mapping[str, Any]], *, is_shipped: bool) -> Record:
@@ -234,13 +251,14 @@ def kept_licenses(folder: Path, lineage: Mapping[str, Any]) -> dict[str, str]:
         place = parent_folder(folder, parent["root"])
         listed = {entry.path: entry.license for entry in _kept(read_manifest(place))} | {NAME: parent["license"]}
         found |= {(place / path).relative_to(folder).as_posix(): license_ for path, license_ in listed.items()}
-    if lineage["start"] and lineage["start"]["is_shipped"]:
+    if lineage["start"] and lineage["start"]["is_shipped"] and "state_root" in lineage["start"]:
         start = start_folder(folder, lineage["start"]["step"]).relative_to(folder)
         found |= {(start / name).as_posix(): lineage["start"]["license"] for name in CHECKPOINT}
-    for taken in lineage["merged"]:
-        if taken["is_shipped"]:
-            place = weights_folder(folder, taken["weights_sha256"]).relative_to(folder)
-            found[(place / WEIGHTS).as_posix()] = taken["license"]
+    named = [one for one in [lineage["start"], *lineage["merged"]] if one and "state_root" not in one]
+    for taken in (one for one in named if one["is_shipped"]):
+        place = weights_folder(folder, taken["weights_sha256"])
+        held = [place / name for name in (WEIGHTS, SHAPE) if name == WEIGHTS or (place / name).is_file()]
+        found |= {path.relative_to(folder).as_posix(): taken["license"] for path in held}
     return found
 
 
@@ -249,19 +267,18 @@ def _kept(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.path in KEPT or entry.path.startswith(folders)]
 
 
-def _parent(
-    folder: Path, root: str, *, start: Mapping[str, Any] | None, base_sha256: str, taken: Sequence[str]
-) -> Record:
+def _parent(folder: Path, root: str, *, first: Mapping[str, Any], base_sha256: str, taken: Sequence[str]) -> Record:
     files = {entry.path: entry.sha256 for entry in check_kept(folder, root=root)}
     record = json.loads((folder / "bundle.json").read_bytes())
     index = json.loads((folder / SOURCES).read_bytes())
     theirs = json.loads((folder / LINEAGE).read_bytes())["parents"] if LINEAGE in files else []
-    relations = []
-    if start and _has_state(read_lines(folder / LEDGER), start):
-        relations.append("continued")
+    relations, start = [], first.get("parent")
+    listed = {files[path] for path in files if path.endswith(f"/{WEIGHTS}")}
+    if start and _is_of(folder, start, listed=listed, has_ledger=LEDGER in files):
+        relations.append(relation_of(first))
     if base_sha256 and files.get(ORDER) == base_sha256:
         relations.append("data")
-    merged = sorted({files[path] for path in files if path.endswith(f"/{WEIGHTS}")} & set(taken))
+    merged = sorted(listed & set(taken))
     if merged:
         relations.append("merge")
     if not relations:
@@ -280,6 +297,14 @@ def _parent(
         "sources": {source["name"]: source["license"] for source in index},
         "parents": theirs,
     }
+
+
+def _is_of(folder: Path, start: Mapping[str, Any], *, listed: set[str], has_ledger: bool) -> bool:
+    """Whether what a run begins with is a parent's: a state that its ledger names, or weights that it lists."""
+    if "state_root" not in start:
+        return start["weights_sha256"] in listed
+    # A run that only merged has no ledger.
+    return has_ledger and _has_state(read_lines(folder / LEDGER), start)
 
 
 def _has_state(lines: Sequence[Line], start: Mapping[str, Any]) -> bool:

@@ -27,7 +27,7 @@ from release.checks import PUBLISHED
 from release.code import clone
 from release.contents import Bundle, Record, open_bundle
 from release.diff import checkpoint_difference, origin_difference, say
-from release.lineage import CHECKPOINT, WEIGHTS, find_weights, parent_folder, weights_folder
+from release.lineage import WEIGHTS, find_weights, parent_folder, say_start, weights_folder
 from release.manifest import read_manifest
 from release.openness.facts import WORDS_PATH
 from release.recipe import FILES, file_sources
@@ -140,9 +140,9 @@ def _place_parents(recipe: Record, bundle: Bundle) -> None:
             )
         source["folder"] = str(inside if inside.is_dir() else _folder_of(bundle.parent, source["weights_sha256"]))
     if bundle.has_start:
-        if not (bundle.start / CHECKPOINT[0]).is_file():
+        if not (bundle.start / WEIGHTS).is_file():
             raise ConfigError(
-                f"the run goes on from step {bundle.start_step} of another, whose checkpoint is not in the bundle; "
+                f"the run {say_start(bundle.ledger[0]['parent'])}, which is not in the bundle; "
                 "give --parent with the checkpoint's folder, or the parent's bundle"
             )
         recipe["train"]["start"]["checkpoint"] = str(bundle.start)

@@ -81,9 +81,11 @@ def ask(code: Path, folder: str, verb: str, *arguments: object, ranks: int = 1, 
 
 def ask_fingerprint(code: Path, recipe: str | Path, *overrides: str) -> dict[str, Any]:
     """The fingerprint of the recipe's numerics profile on this machine."""
-    # The folder that makes the weights says it: it has read sections model and profile anyway.
-    folder = "train" if "train" in sections_of(str(recipe), overrides) else "posttrain"
-    answer = ask(code, folder, "fingerprint", recipe, *overrides)
+    try:
+        is_trained = "train" in sections_of(str(recipe), overrides)
+    except ConfigError as error:
+        raise InconclusiveError(str(error)) from error
+    answer = ask(code, "train" if is_trained else "posttrain", "fingerprint", recipe, *overrides)
     fingerprint: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
     return fingerprint
 

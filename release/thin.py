@@ -38,14 +38,14 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "alive": ("weights/",),
     "forward": ("weights/",),
     "scores": ("weights/",),
-    "losses": ("data/pack/", "checkpoints/", "parents/start/"),
+    "losses": ("data/pack/", "checkpoints/", "parents/start/", "parents/weights/"),
     "data": ("data/pack/",),
     "corpus": ("data/pack/",),
     "checkpoints": ("checkpoints/",),
-    "weights": ("weights/", "checkpoints/"),
+    "weights": ("weights/", "checkpoints/", "parents/weights/"),
     "derived": ("checkpoints/", "parents/weights/"),
-    "lineage": ("parents/start/",),
-    "audit": ("data/pack/", "checkpoints/", "parents/start/"),
+    "lineage": ("parents/start/", "parents/weights/"),
+    "audit": ("data/pack/", "checkpoints/", "parents/start/", "parents/weights/"),
 }
 READS_NONE = ("integrity", "signature", "form", "code", "chain", "ledger", "rates", "witness")
 EVERYTHING = ("",)

@@ -16,6 +16,10 @@ from release.openness.words import Words
 WORDS_PATH = "report/words.md"
 
 
+# Relations to a parent whose weights a training did not begin with.
+OTHERWISE = {"data", "merge"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A source of training data."""
@@ -175,8 +179,9 @@ def _parents(bundle: Bundle) -> list[Parent]:
         Parent(name=str(item["name"]), licence=str(item["license"]), relation=" and ".join(item["relations"]))
         for item in said["parents"]
     ]
-    if said["start"] and not any("continued" in item["relations"] for item in said["parents"]):
-        parents.append(Parent(name="imported weights", licence=str(said["start"]["license"]), relation="continued"))
+    if said["start"] and not any(set(item["relations"]) - OTHERWISE for item in said["parents"]):
+        kind = str(said["kinds"][0])
+        parents.append(Parent(name="imported weights", licence=str(said["start"]["license"]), relation=kind))
     parents += [
         Parent(name=f"weights {item['weights_sha256'][:12]}", licence=str(item["license"]), relation="merge")
         for item in said["merged"]

@@ -1,6 +1,7 @@
 """Weights are taken by their hash, and never those of another shape, kind or tokenizer."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ SHAPES = shapes_of(MODEL)
 
 
 def tensors(dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    return {name: (torch.arange(np.prod(shape)) % 7 / 8).reshape(shape).to(dtype) for name, shape in SHAPES.items()}
+    return {name: (torch.arange(math.prod(shape)) % 7 / 8).reshape(shape).to(dtype) for name, shape in SHAPES.items()}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

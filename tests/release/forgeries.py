@@ -298,5 +298,6 @@ UNSEEN = {
     "when it was trained": "nothing here; a dated root elsewhere",
     "the witness": "nothing: it is no part of the root, and says so",
     "what the author says in words": "nothing",
+    "the licence of merged weights that come from no bundle, stated falsely": "nothing here",
     "a source's licence, stated falsely from the beginning": "nothing here; its evidence is in data/evidence/",
 }

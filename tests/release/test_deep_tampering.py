@@ -15,6 +15,7 @@ from release.verdict import Verdict
 from release.verify import CHECKS, judge
 from tests.release.deep_forgeries import DEEP, QUICK
 from tests.release.forgeries import FORGERIES, UNSEEN, Forgery
+from tests.release.merged_forgeries import MERGED
 from tests.release.tampering_page import PAGE, catching_levels, page
 from tests.release.test_tampering import ALL, failed
 
@@ -50,7 +51,7 @@ def test_the_honest_bundle_passes_what_is_computed_again(bundle: Bundle, tmp_pat
 
 
 def test_every_check_of_the_ladder_is_there_because_of_a_forgery() -> None:
-    caught = {name for forgery in (*FORGERIES, *DEEP) for name in forgery.caught_by.split()}
+    caught = {name for forgery in (*FORGERIES, *DEEP, *MERGED) for name in forgery.caught_by.split()}
     # The signature has its own tests (test_tampering.py, signing/); of the corpus those of test_checks.py.
     assert caught | {"integrity", "signature", "corpus"} == NAMED.keys()
     assert NAMED.keys() > ALL

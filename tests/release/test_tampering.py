@@ -24,7 +24,7 @@ from tests.release.forgery import edit_json, edit_ledger, make_consistent, resea
 
 # All checks that start no process of a stage; the others have their cases in test_checks.py.
 # The report is compared byte for byte, as it is where the running code is the bundle's.
-STARTS = ("signature", "forward", "scores", "data", "rates", "corpus", "losses", "audit")
+STARTS = ("signature", "forward", "scores", "data", "rates", "corpus", "losses", "audit", "derived")
 CHEAP = [
     replace(check, run=is_same) if check.name == "report" else check for check in CHECKS if check.name not in STARTS
 ]

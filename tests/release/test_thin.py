@@ -16,6 +16,7 @@ from release.thin import NEEDS, READS_NONE, fill, make_thin
 from release.verdict import Verdict
 from release.verify import CHECKS, verify
 from tests.conftest import run_module
+from tests.release.conftest import run_in
 from tests.release.forgery import edit_json, flip_bit
 
 WEIGHTS = "weights/final/model.safetensors"
@@ -151,3 +152,19 @@ def test_a_bundle_that_is_not_whole_is_not_made_thin(bundle: Bundle, tmp_path: P
     with pytest.raises(DataError, match="only whole bundles are made thin"):
         make_thin(bundle.folder, tmp_path / "thin")
     assert not (tmp_path / "thin").exists()
+
+
+def test_a_recipe_asks_for_a_thin_bundle_beside_the_full_one(checkout: Path, recipe: Path, released: Path) -> None:
+    asked = ["release.shape=thin", 'release.mirrors=["https://example.org/tiny"]']
+    done = run_in(checkout, "release", "build", recipe, *asked)
+    assert done.returncode == 0, done.stderr
+    thin = Path(done.stdout.splitlines()[-1])
+    try:
+        assert manifest_root(thin) == manifest_root(released) and read_absent(thin)
+        assert json.loads((thin / THIN).read_bytes())["mirrors"] == ["https://example.org/tiny"]
+        # The artifact is the full one, found again.
+        assert released.parent == Path(done.stdout.splitlines()[0])
+    finally:
+        shutil.rmtree(thin)
+    refused = run_module("release", "check", recipe, asked[1])
+    assert refused.returncode == 64 and "set release.shape=thin" in refused.stderr
