@@ -1,6 +1,7 @@
 """What a micro-batch costs, held against values by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -88,10 +89,10 @@ def test_fields_that_came_later_leave_the_identity_of_other_runs_as_it_was() -> 
 
 
 START = StartConfig(checkpoint="x", takes=Takes.WEIGHTS, weights_sha256="0" * 64)  # type: ignore[arg-type]
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no start": ({"objective": Objective.PREFERENCE}, "measured against the weights that the run begins with"),
     "spikes": ({"objective": Objective.PREFERENCE, "start": START, "z_loss": 0.1}, "z_loss is of no use"),
-    "evaluated": ({"objective": Objective.SFT, "eval_every_steps": 1}, "measures held-out text"),
+    "evaluated": ({"objective": Objective.PREFERENCE, "start": START, "eval_every_steps": 1}, "measures held-out text"),
     "unused": ({"preference": PreferenceConfig(beta=0.2)}, "has no effect on objective next_token"),
 }
 
