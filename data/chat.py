@@ -30,6 +30,14 @@ CHOSEN, REJECTED = "chosen", "rejected"
 END = "<|end|>"
 SPECIALS = (*(f"<|{role}|>" for role in ROLES), END)
 
+# The same for programs that render text and then look for special tokens in it: there a content that spells one becomes
+# one, which is theirs to prevent.
+JINJA = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 

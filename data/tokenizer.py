@@ -112,6 +112,11 @@ class Tokenizer:
         return cls(processor)
 
     @property
+    def is_chat(self) -> bool:
+        """Whether the model has the special tokens of conversations."""
+        return all(self._processor.is_control(self._processor.piece_to_id(name)) for name in SPECIALS)
+
+    @property
     def special_ids(self) -> dict[str, int]:
         """The id of each special token of conversations. Raises ConfigError if the model does not have them."""
         ids = {name: int(self._processor.piece_to_id(name)) for name in SPECIALS}

@@ -16,6 +16,7 @@ from typing import Any
 
 import safetensors.torch
 
+from data.chat import END, JINJA
 from data.tokenizer import Tokenizer
 from inference.config import check_exportable
 from model.config import ModelConfig
@@ -66,7 +67,9 @@ def write_model(folder: Path, model: Transformer, *, tokenizer: Tokenizer) -> No
     """Write config.json, generation_config.json and model.safetensors: the same bytes for the same weights."""
     ids = {"bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id}
     _write_json(folder / "config.json", model_config(model.config, **ids))
-    generation = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "do_sample": False}
+    # what ends an answer ends generating, too
+    ends = [tokenizer.eos_id, tokenizer.special_ids[END]] if tokenizer.is_chat else tokenizer.eos_id
+    generation = {"bos_token_id": tokenizer.bos_id, "eos_token_id": ends, "do_sample": False}
     _write_json(folder / "generation_config.json", generation)
     own = model.state_dict()
     if model.config.base_dim:
@@ -80,7 +83,8 @@ def write_model(folder: Path, model: Transformer, *, tokenizer: Tokenizer) -> No
 def write_tokenizer(folder: Path, tokenizer_model: Path, *, max_seq_len: int) -> None:
     """Copy the SentencePiece model, and write the same tokenizer in the form that fast loaders read.
 
-    Encoding puts bos in front. The text of a mark (`</s>`) is text, as in training: no text can produce the mark.
+    Encoding puts bos in front. The text of a mark (`</s>`) is text, as in training: no text can produce the mark. So a
+    conversation is asked for with `apply_chat_template(messages, tokenizer_kwargs={"split_special_tokens": False})`.
     """
     shutil.copyfile(tokenizer_model, folder / "tokenizer.model")
     fast = transformers().LlamaTokenizer.from_pretrained(
@@ -99,6 +103,8 @@ def write_tokenizer(folder: Path, tokenizer_model: Path, *, max_seq_len: int) ->
         "clean_up_tokenization_spaces": False,
         "model_max_length": max_seq_len,
     }
+    if Tokenizer.open(tokenizer_model).is_chat:
+        config["chat_template"] = JINJA
     _write_json(folder / "tokenizer_config.json", config)
 
 

@@ -10,12 +10,13 @@
                       model at once; here each tensor alone, as mergekit does, so that one is in memory at a time
 
 Only sums, products and comparisons of single elements are asked of numpy, which IEEE 754 defines: so the same bits on
-every CPU. Sums over a tensor are halved again and again, element by element, for the same reason. The angle's sine and
-arc cosine are the C library's, whose last bit is its own: slerp's bits hold for one C library.
+every CPU. Sums over a tensor are halved again and again, element by element, for the same reason. The angle of slerp
+and its sines are computed in decimals of 50 digits and rounded once, since the last bit of a C library's is its own.
 """
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ Floats = NDArray[np.float32]
 
 # Beyond this cosine the sine of the angle is too small to divide by.
 PARALLEL = 0.9995
+# Of decimals: far beyond a double's 17, so that rounding errors do not reach it.
+DIGITS, ROUNDS, SMALLEST = 50, 3, Decimal("1e-45")
 
 
 def merge_tensors(tensors: Sequence[Floats], config: MergeConfig) -> Floats:
@@ -53,9 +56,31 @@ def slerp(first: Doubles, second: Doubles, *, position: float) -> Doubles:
     cosine = tree_sum(first * second) / (lengths[0] * lengths[1]) if all(lengths) else 1.0
     if abs(cosine) > PARALLEL:
         return (1 - position) * first + position * second
-    angle = math.acos(cosine)
-    shares = [math.sin((1 - position) * angle) / math.sin(angle), math.sin(position * angle) / math.sin(angle)]
+    shares = slerp_shares(cosine, position)
     return shares[0] * first + shares[1] * second
+
+
+def slerp_shares(cosine: float, position: float) -> tuple[float, float]:
+    """sin((1-p) a) / sin(a) and sin(p a) / sin(a) for the angle a of a cosine, the same on every machine."""
+    with localcontext() as context:
+        context.prec = DIGITS
+        angle, wanted = Decimal(math.acos(cosine)), Decimal(cosine)
+        # Newton's method: each round doubles the right digits of the C library's angle.
+        for _ in range(ROUNDS):
+            angle += (_series(angle, Decimal(1), first=0) - wanted) / _series(angle, angle, first=1)
+        whole, part = _series(angle, angle, first=1), angle * Decimal(position)
+        rest = angle - part
+        return float(_series(rest, rest, first=1) / whole), float(_series(part, part, first=1) / whole)
+
+
+def _series(angle: Decimal, term: Decimal, *, first: int) -> Decimal:
+    """The Taylor series of the cosine (first 0, term 1) or the sine (first 1, term the angle)."""
+    total, power = Decimal(0), first
+    while abs(term) > SMALLEST:
+        total += term
+        term *= -angle * angle / ((power + 1) * (power + 2))
+        power += 2
+    return total
 
 
 def ties(differences: Sequence[Doubles], weights: Sequence[float], *, density: float) -> Doubles:

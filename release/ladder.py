@@ -3,6 +3,7 @@
 A level includes those below it. Strength: `bitwise` claims hold under one numerics profile (DESIGN.md, section 5).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -61,6 +62,20 @@ LEVELS = {
     ),
 }
 DEFAULT_LEVEL = "V4"
+# What the levels mean for weights that no step of training made, by the stage that made them.
+OF_STAGE = {
+    "merge": "merged weights are made again as a whole at V3, to the bit whatever the profile, of the weights that "
+    "they were made of; V4 has nothing to draw from them; V5 does the same from the recipe",
+    "quantize": "quantized weights and their errors are made again as a whole at V3, to the bit whatever the profile; "
+    "their losses are only at V5",
+}
+UNTRAINED = "nothing was trained in this run: what the merged models were trained on and how is for their own bundles"
+
+
+def say_stages(stages: Collection[str]) -> str:
+    """What the levels mean for a bundle with these stages, beyond what they say of a training; a line each."""
+    lines = [said for stage, said in OF_STAGE.items() if stage in stages]
+    return "".join(f"{line}\n" for line in [*lines, *([UNTRAINED] if lines and "train" not in stages else [])])
 
 
 def includes(level: str, other: str) -> bool:

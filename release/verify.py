@@ -23,7 +23,7 @@ from release.contents import MERGE, QUANTIZE, Bundle, open_bundle
 from release.derived import derived
 from release.form import form
 from release.forward import forward, losses, scores
-from release.ladder import DEFAULT_LEVEL, LEVELS, includes
+from release.ladder import DEFAULT_LEVEL, LEVELS, includes, say_stages
 from release.openness.render import is_fresh
 from release.openness.verified import check_report, verified_page
 from release.rates import rates
@@ -124,8 +124,15 @@ def main(arguments: list[str]) -> None:
             made = datetime.now(UTC).isoformat(timespec="seconds")
             content = verified_page(bundle, findings, level=given.level, made=made, confined=confined)
             write_durably(given.report, content.encode())
-    sys.stdout.write(f"{reached(given.level)}{confined}\n")
+    sys.stdout.write(f"{reached(given.level)}{_of_its_stages(bundle)}{confined}\n")
     conclude(findings, subject=str(given.bundle))
+
+
+def _of_its_stages(bundle: Bundle) -> str:
+    try:
+        return say_stages(bundle.stages)
+    except (DataError, *MALFORMED):
+        return ""
 
 
 def _say_all(bundle: Bundle, given: argparse.Namespace) -> list[Finding]:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from core.cli import recipe_and_overrides
 from core.hashing import canonical_json
 from core.profile import fingerprint
-from train.recipe import heldout_tokens, read_recipe
+from train.recipe import check_form, heldout_tokens, read_recipe
 
 
 def main(arguments: Sequence[str]) -> None:
     """Check the sections of a recipe that train/ reads."""
     name, overrides = recipe_and_overrides(arguments, "python -m train check")
-    heldout_tokens(name, overrides, recipe=read_recipe(name, overrides))
+    recipe = read_recipe(name, overrides)
+    check_form(name, overrides, recipe=recipe)
+    heldout_tokens(name, overrides, recipe=recipe)
 
 
 def fingerprint_main(arguments: Sequence[str]) -> None:

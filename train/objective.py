@@ -21,13 +21,8 @@ from data.chat import Form
 from data.loader import Loader
 from model.transformer import Loss, counted_loss, next_token_loss, row_losses
 from train.config import Objective, PreferenceConfig, TrainConfig
+from train.recipe import FORMS
 from train.reference import Reference
-
-FORMS = {
-    Objective.NEXT_TOKEN: Form.TEXT,
-    Objective.SFT: Form.CONVERSATIONS,
-    Objective.PREFERENCE: Form.PAIRS,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +35,7 @@ class Rewards:
 
 def check_form(config: TrainConfig, loader: Loader) -> None:
     """Raise ConfigError if the pack does not hold what the objective learns from."""
-    wanted = FORMS[config.objective]
+    wanted = Form(FORMS[config.objective])
     if loader.form is not wanted:
         raise ConfigError(
             f"train.objective is {config.objective.value}, which learns from {wanted.value}, and the pack holds "

@@ -6,12 +6,13 @@ Free of torch. Exit code 64 if the ranks of a node do not fit into its memory.
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from core.arguments import take
 from core.cli import recipe_and_overrides
 from core.errors import ConfigError
+from train.config import Objective
 from train.held import Cluster
 from train.machine import available_bytes
 from train.memory import PROCESS_BYTES, activation_bytes, memory
@@ -53,7 +54,12 @@ def plan(recipe: Recipe, *, cluster: Cluster, seq_len: int, evaluated_tokens: in
     """All numbers by name; bytes are of the busiest rank, and `bytes_of_node` has the processes in it.
 
     An evaluation, of `evaluated_tokens` at most, is a forward, a third of a step's operations, and holds less than one.
+    So is the pass for the reference of preferences, whose micro-batches have two rows a pair; it takes each pair once,
+    at most as many as the steps take, and a whole model before the run's own is laid out.
     """
+    is_paired = recipe.train.objective is Objective.PREFERENCE
+    if is_paired:
+        recipe = replace(recipe, train=replace(recipe.train, micro_batch=2 * recipe.train.micro_batch))
     model, train = recipe.model, recipe.train
     held, traffic = memory(recipe, cluster=cluster, seq_len=seq_len), sent(recipe, cluster=cluster)
     tokens = train.micro_batches * train.micro_batch * seq_len
@@ -68,6 +74,7 @@ def plan(recipe: Recipe, *, cluster: Cluster, seq_len: int, evaluated_tokens: in
         "tokens_per_step": tokens,
         "flops_of_run": model.flops_per_token(seq_len) * tokens * train.steps,
         "flops_of_evaluations": model.flops_per_token(seq_len) // 3 * evaluated_tokens * evaluations,
+        **({"flops_of_reference": model.flops_per_token(seq_len) // 3 * tokens * train.steps} if is_paired else {}),
         "bytes_per_rank": {
             **{part.name: getattr(held, part.name) for part in fields(held)},
             "total": held.total,

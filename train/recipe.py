@@ -8,7 +8,10 @@ from core.config import RunConfig, identity, load, resolve
 from core.errors import ConfigError
 from core.profile import ProfileConfig, fingerprint
 from model.config import ModelConfig
-from train.config import TrainConfig
+from train.config import Objective, TrainConfig
+
+# What the windows of the pack must be (pack.form).
+FORMS = {Objective.NEXT_TOKEN: "text", Objective.SFT: "conversations", Objective.PREFERENCE: "pairs"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,17 @@ def read_recipe(recipe: str, overrides: Sequence[str]) -> Recipe:
         train=load(recipe, "train", TrainConfig, overrides),
         profile=load(recipe, "profile", ProfileConfig, overrides),
     )
+
+
+def check_form(name: str, overrides: Sequence[str], *, recipe: Recipe) -> None:
+    """Raise ConfigError if the recipe packs something else than what its objective learns from."""
+    pack, how = resolve(name, overrides).get("pack"), recipe.train.objective
+    form = str((pack or {}).get("form", FORMS[Objective.NEXT_TOKEN])).lower()
+    if pack and form != FORMS[how]:
+        raise ConfigError(
+            f"train.objective is {how.value}, which learns from {FORMS[how]}, and pack.form is {form}; set it to "
+            f"{FORMS[how]}, or take another objective"
+        )
 
 
 def window_tokens(name: str, overrides: Sequence[str], *, recipe: Recipe) -> int:

@@ -11,8 +11,9 @@ import pytest
 
 from core.artifact import Artifact, current, open_artifact
 from core.errors import ConfigError, DataError, ProjectError
+from core.hashing import sha256_hex
 from data.__main__ import VERBS
-from data.chat import Form, document_text
+from data.chat import Form, document_text, messages_of
 from data.corpus.checks import Asked
 from data.corpus.places import find_corpus
 from data.corpus.redact import Request, redact
@@ -181,6 +182,32 @@ def test_the_corpus_is_verified_and_a_changed_mask_or_window_is_found(recipe: Pa
 
 def test_a_corpus_of_it_is_rebuilt_to_the_same_roots(recipe: Path, tmp_path: Path) -> None:
     run("rebuild", made(recipe, "manifest").folder / "manifest.json", "--out", tmp_path, "--files", recipe.parent)
+
+
+def test_what_is_said_is_held_against_evaluation_sets_and_a_document_is_taken_down(
+    recipe: Path, tmp_path: Path
+) -> None:
+    documents = sorted(cleaned(recipe, "talk").values(), key=lambda document: document.key)
+    found = next(one for one in documents if any(len(m.content.split()) >= 8 for m in messages_of(one.text)))
+    gone = next(one for one in documents if one.key != found.key)
+    said = next(message.content for message in messages_of(found.text) if len(message.content.split()) >= 8)
+    files = {"benchmark": {"q": said.upper()}, "down": {"key": gone.key, "reason": "asked", "date": "2026-11-22"}}
+    hashes = {}
+    for name, record in files.items():
+        content = json.dumps(record).encode() + b"\n"
+        (tmp_path / name).write_bytes(content)
+        hashes[name] = sha256_hex(content)
+    benchmark = f"name: quiz, path: {tmp_path / 'benchmark'}, sha256: {hashes['benchmark']}, fields: [q]"
+    run(
+        *("clean", recipe, f"run.out={tmp_path}", f"run.inputs={recipe.parent / 'runs'}"),
+        f"clean.decontamination.benchmarks=[{{{benchmark}}}]",
+        f"clean.taken_down={{path: {tmp_path / 'down'}, sha256: {hashes['down']}}}",
+    )
+    dropped = [
+        json.loads(line) for line in (current(tmp_path, "clean").folder / "dropped.jsonl").read_bytes().splitlines()
+    ]
+    reasons = {row["key"]: row["reason"] for row in dropped}
+    assert reasons[found.key] == "contaminated_quiz" and reasons[gone.key] == "taken_down"
 
 
 def test_card_and_croissant_say_what_is_learned(recipe: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import ConfigError
-from posttrain.arithmetic import Doubles, merge_tensors, slerp, ties, tree_sum, trim
+from posttrain.arithmetic import Doubles, merge_tensors, slerp, slerp_shares, ties, tree_sum, trim
 from posttrain.config import MergeConfig, Method, SourceConfig
 
 
@@ -44,6 +44,18 @@ def test_slerp_ends_at_both_models_and_keeps_the_length_in_between() -> None:
     assert half == pytest.approx([3 / math.sqrt(2)] * 2 + [0])
     # A straight line would be shorter.
     assert math.sqrt(tree_sum(half * half)) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("cosine", [-0.9994, -0.3, 0.0, 0.6, 0.9994])
+def test_the_shares_of_slerp_do_not_hang_on_the_last_bits_of_the_c_library(
+    cosine: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    angle = math.acos(cosine)
+    shares = slerp_shares(cosine, 0.25)
+    assert shares == pytest.approx((math.sin(0.75 * angle) / math.sin(angle), math.sin(0.25 * angle) / math.sin(angle)))
+    # Another library's arc cosine, off by far more than a last bit.
+    monkeypatch.setattr(math, "acos", lambda _: angle * (1 + 1e-9))
+    assert slerp_shares(cosine, 0.25) == shares
 
 
 def test_slerp_of_parallel_or_empty_tensors_is_a_straight_line() -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from core.artifact import current
 from core.journal import read_journal
+from release.contents import open_bundle
 from release.manifest import manifest_root
 from release.openness.facts import WORDS_PATH
 from tests.release.conftest import run_in
@@ -86,6 +88,15 @@ def test_nothing_under_the_root_names_a_path_of_this_machine(released: Path, rec
     needle = str(recipe.parent).encode()
     named = [path for path in released.rglob("*") if path.is_file() and needle in path.read_bytes()]
     assert named == []
+
+
+def test_the_witness_has_what_every_stage_wrote_without_this_machines_names(released: Path, runs: Path) -> None:
+    logs = {path.stem: path.read_text() for path in (released / "witness/stdout").glob("*.log")}
+    assert logs.keys() == set(open_bundle(released).stages)
+    assert "checkpoint.saved: step 12" in logs["train"] and "RUN/train-" in logs["train"]
+    assert not any(name in text for text in logs.values() for name in (str(runs), socket.gethostname()))
+    # What was written is kept by the launcher, once, however often the run is repeated.
+    assert (runs / "stdout/train.log").read_bytes().count(b"run.finished") == 1
 
 
 def test_the_witness_numbers_hosts_and_says_what_the_machine_was(released: Path) -> None:

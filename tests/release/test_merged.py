@@ -14,6 +14,7 @@ from release.checks import code, weights
 from release.contents import Bundle, open_bundle
 from release.derived import derived
 from release.form import form
+from release.ladder import say_stages
 from release.manifest import NAME, manifest_root
 from release.signing.statements import provenance_statement
 from release.verdict import InconclusiveError, Verdict
@@ -89,6 +90,12 @@ def test_a_run_with_a_training_has_all_checks_and_none_of_what_it_did_not_merge(
     assert {check.name for check in CHECKS if not is_due(check, bundle)} == {"signature", "derived"}
 
 
+def test_the_ladder_says_what_its_levels_mean_for_what_was_not_trained() -> None:
+    said = say_stages(["merge", "quantize", "export"]).splitlines()
+    assert [line.partition(" ")[0] for line in said] == ["merged", "quantized", "nothing"]
+    assert len(say_stages(["train", "quantize"]).splitlines()) == 1 and say_stages(["train"]) == ""
+
+
 def test_the_lineage_names_what_was_merged_whose_it_is_and_what_came_of_it(merged: Bundle, released: Path) -> None:
     said = merged.read_json("lineage.json")
     (parent,) = said["parents"]
@@ -146,6 +153,39 @@ def test_a_licence_in_the_manifest_that_is_not_the_parents_fails(merged: Bundle)
     (merged.folder / NAME).write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"parents/weights/.* stands in the manifest as lineage under MIT"):
         form(merged)
+
+
+@pytest.mark.slow
+def test_a_run_that_trains_merges_its_steps_and_quantizes_passes_every_check(
+    checkout: Path, recipe: Path, tmp_path: Path
+) -> None:
+    whole = yaml.safe_load(recipe.read_text())
+    whole["run"]["out"] = str(tmp_path / "runs")
+    whole["merge"] = {"method": "ties", "base": [{"step": 4}], "models": [{"step": 8}, {"step": 12}]}
+    whole["quantize"] = {"bits": 4, "group": 16}
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(whole))
+    done = run_in(checkout, "launch", "run", tmp_path / "all.yaml", timeout_s=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = {one["check"]: one["verdict"] for one in current(tmp_path / "runs", "verify").facts["verdicts"]}
+    assert set(verdicts.values()) == {"PASS"} and {"derived", "audit", "weights"} <= verdicts.keys()
+
+
+@pytest.mark.slow
+def test_a_run_that_begins_with_merged_weights_names_them_by_their_hash(
+    checkout: Path, recipe: Path, merged: Bundle, tmp_path: Path
+) -> None:
+    whole = yaml.safe_load(recipe.read_text())
+    taken = hash_file(merged.folder / "weights/final/model.safetensors")
+    start = {"takes": "weights", "checkpoint": str(merged.folder), "weights_sha256": taken}
+    whole["run"] = {"name": "child", "out": str(tmp_path / "runs")}
+    whole["train"] |= {"steps": 4, "start": start}
+    whole["release"]["parents"] = [{"bundle": str(merged.folder), "root": merged.root}]
+    (tmp_path / "child.yaml").write_text(yaml.safe_dump(whole))
+    done = run_in(checkout, "launch", "run", tmp_path / "child.yaml", timeout_s=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = {one["check"]: one for one in current(tmp_path / "runs", "verify").facts["verdicts"]}
+    assert {one["verdict"] for one in verdicts.values()} == {"PASS"}
+    assert f"begins with weights of SHA-256 {taken}" in verdicts["lineage"]["detail"]
 
 
 @pytest.mark.slow
