@@ -66,16 +66,20 @@ def main(arguments: list[str]) -> None:
         nodes=config.nodes,
         spares=config.spares,
     )
-    sys.stdout.write(told(planned))
+    sys.stdout.write(told(planned, asked=config.audit_rate))
 
 
-def told(planned: AuditPlan) -> str:
-    """The plan for people."""
-    where = f"{planned.spares} spare nodes, beside the run" if planned.spares else "nodes that train, in its way"
+def told(planned: AuditPlan, *, asked: float = 0.0) -> str:
+    """The plan for people; `asked` is the share that the recipe gives."""
+    spare = "1 spare node" if planned.spares == 1 else f"{planned.spares} spare nodes"
+    where = f"{spare}, beside the run" if planned.spares else "nodes that train, in its way"
     facts = [
         ("audited", f"{planned.audited} of {planned.micro_batches} micro-batches of one step in {planned.every_steps}"),
         ("costs", f"{planned.share:.2%} of the gradient work, on {where}"),
     ]
+    if asked and not 0.5 < planned.share / asked < 2:
+        # One micro-batch is the least, all of a step's are the most, that an audit takes.
+        facts.append(("asked", f"{asked:.2%}; change launch.base_every_steps ({planned.every_steps}) to come nearer"))
     caught = [(f"{lies:.1%}", f"{planned.steps_to_catch(lies):,.0f}") for lies in LIES]
     header = ("a node lies in", "steps until it is caught, on average")
     return f"{columns(facts)}\n\n{columns([header, *caught])}\n"

@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 from core.arguments import take
@@ -75,13 +76,13 @@ DESIGNS: Mapping[str, Design] = {
 class Life:
     """One run's time under failures."""
 
-    def __init__(self, design: Design, *, gpus: int, rate: Rate, seed: int) -> None:
+    def __init__(self, design: Design, *, nodes: int, mttf: float, seed: int) -> None:
         self.design = design
         self.account = Account()
         self._random = random.Random(seed)
-        self._needed = max(1, gpus // GPUS_A_NODE)
+        self._needed = nodes
         self._there, self._spares = self._needed, design.spares
-        self._mttf = mttf_s(rate, gpus)
+        self._mttf = mttf
         self._every = design.save_every_s or daly_interval_s(design.stall_s, self._mttf)
         self._position = 0.0
         self._repairs: list[float] = []
@@ -172,7 +173,8 @@ class Life:
 
 def simulate(design: Design, *, gpus: int, rate: Rate, days: float, seed: int) -> Account:
     """How a run of so many days spends its time."""
-    return Life(design, gpus=gpus, rate=rate, seed=seed).live(days * 24 * HOUR_S)
+    nodes = max(1, gpus // GPUS_A_NODE)
+    return Life(design, nodes=nodes, mttf=mttf_s(rate, gpus), seed=seed).live(days * 24 * HOUR_S)
 
 
 def mean_account(design: Design, *, gpus: int, rate: Rate, days: float, seeds: int) -> Account:
@@ -182,11 +184,11 @@ def mean_account(design: Design, *, gpus: int, rate: Rate, days: float, seeds: i
 
 
 def main(arguments: list[str]) -> None:
-    """`[--gpus N,N,...] [--rate llama3|meta_1k|meta_16k] [--days D] [--seeds S] [--detail N]`.
+    """`[--gpus N,N,...] [--rate llama3|meta_1k|meta_16k] [--days D] [--seeds S] [--detail N] [--drill FOLDER]`.
 
-    `--detail N` tells for N GPUs where the time goes.
+    `--detail N` tells for N GPUs where the time goes; `--drill FOLDER` holds the model against a drill (fitted.py).
     """
-    options, rest = take(arguments, values=("--gpus", "--rate", "--days", "--seeds", "--detail"))
+    options, rest = take(arguments, values=("--gpus", "--rate", "--days", "--seeds", "--detail", "--drill"))
     if rest:
         raise ConfigError(f"{rest[0]!r} is not understood; usage: python -m launch simulate [--gpus 1024,24000]")
     name = options.get("--rate", "llama3").upper()
@@ -195,7 +197,11 @@ def main(arguments: list[str]) -> None:
     rate = Rate[name]
     sizes = _numbers(options.get("--gpus", ",".join(map(str, SIZES))))
     days, seeds = _numbers(options.get("--days", str(DAYS)))[0], int(_numbers(options.get("--seeds", str(SEEDS)))[0])
-    if "--detail" in options:
+    if "--drill" in options:
+        from launch import fitted
+
+        sys.stdout.write(fitted.as_table(fitted.read(Path(options["--drill"]))))
+    elif "--detail" in options:
         sys.stdout.write(detail(int(_numbers(options["--detail"])[0]), rate=rate, days=days, seeds=seeds))
     else:
         sys.stdout.write(overview([int(size) for size in sizes], rate=rate, days=days, seeds=seeds))

@@ -72,7 +72,12 @@ class Round:
     @classmethod
     def read(cls, path: Path) -> "Round":
         """What was written down."""
-        values = json.loads(path.read_bytes())
+        return cls.of(json.loads(path.read_bytes()))
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Round":
+        """From its fields as JSON."""
+        values = dict(plain)
         values["faults"] = [Told(**one) for one in values["faults"]]
         values["final"] = Final(**values["final"]) if values["final"] else None
         return cls(**values)

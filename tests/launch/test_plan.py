@@ -43,8 +43,13 @@ def test_rare_lies_take_one_over_p_n_f_steps() -> None:
 
 
 def test_the_plan_says_where_the_work_is_done() -> None:
-    assert "5.00% of the gradient work, on 1 spare nodes, beside the run" in told(_plan())
+    assert "5.00% of the gradient work, on 1 spare node, beside the run" in told(_plan())
     assert "nodes that train" in told(_plan(spares=0))
+
+
+def test_a_share_that_cannot_be_had_is_told() -> None:
+    assert "asked    0.10%; change launch.base_every_steps (5)" in told(_plan(audited=1), asked=0.001)
+    assert "asked" not in told(_plan(), asked=0.05)
 
 
 def test_a_recipe_without_audits_is_told_how_to_ask_for_them(shared_recipe: object) -> None:
