@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.launch.namespaces import Machine, machines, why_not
 
 from core.codetree import ROOT
 from launch.drills.machines import Machine, machines, why_not
