@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,8 @@ def why_not() -> str:
         with machines(1) as (one, _):
             one.drop()
     except subprocess.CalledProcessError as error:
-        return f"no network namespace can be made here: {error.stderr.strip().splitlines()[0]}"
+        (said, *_) = [*error.stderr.strip().splitlines(), f"{error.cmd[0]} ended with {error.returncode}"]
+        return f"no network namespace can be made here: {said}"
     return ""
 
 
@@ -117,7 +118,8 @@ def sweep() -> None:
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
             # Its mount may have gone with the mounts of the process that was killed.
-            (NAMES / name).unlink(missing_ok=True)
+            with suppress(PermissionError):
+                (NAMES / name).unlink(missing_ok=True)
 
 
 def placed_on(made: Sequence[Machine]) -> list[str]:
