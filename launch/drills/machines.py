@@ -28,8 +28,8 @@ def why_not() -> str:
         with machines(1) as (one, _):
             one.drop()
     except subprocess.CalledProcessError as error:
-        (said, *_) = [*error.stderr.strip().splitlines(), f"{error.cmd[0]} ended with {error.returncode}"]
-        return f"no network namespace can be made here: {said}"
+        said = str(error.stderr).strip().splitlines() or [str(error)]
+        return f"no network namespace can be made here: {said[0]}"
     return ""
 
 
