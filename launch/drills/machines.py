@@ -9,11 +9,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 NETWORK, LAST = "10.77.0", 254
 OUTSIDE = "outside"
+NAMES, PREFIX = Path("/run/netns"), "wg"
 LINK, BRIDGE = "eth0", "bridge"
 
 
@@ -26,7 +28,8 @@ def why_not() -> str:
         with machines(1) as (one, _):
             one.drop()
     except subprocess.CalledProcessError as error:
-        return f"no network namespace can be made here: {error.stderr.strip().splitlines()[0]}"
+        said = str(error.stderr).strip().splitlines() or [str(error)]
+        return f"no network namespace can be made here: {said[0]}"
     return ""
 
 
@@ -83,7 +86,8 @@ def machines(count: int) -> Iterator[list[Machine]]:
     if not count:
         yield []
         return
-    mark = f"wg{os.getpid()}"
+    sweep()
+    mark = f"{PREFIX}{os.getpid()}"
     made = [Machine(f"n{at}", f"{mark}-n{at}", f"{NETWORK}.{at + 1}") for at in range(count)]
     outside = Machine(OUTSIDE, f"{mark}-{OUTSIDE}", f"{NETWORK}.{LAST}", BRIDGE)
     try:
@@ -105,6 +109,17 @@ def machines(count: int) -> Iterator[list[Machine]]:
     finally:
         for machine in (*made, outside):
             subprocess.run(["ip", "netns", "del", machine.namespace], capture_output=True, check=False)
+
+
+def sweep() -> None:
+    """Take away what processes have left that were killed."""
+    for name in (path.name for path in NAMES.glob(f"{PREFIX}*-*")):
+        pid = name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            # Its mount may have gone with the mounts of the process that was killed.
+            with suppress(PermissionError):
+                (NAMES / name).unlink(missing_ok=True)
 
 
 def placed_on(made: Sequence[Machine]) -> list[str]:

@@ -21,6 +21,7 @@ MOMENTS = [
     (".export-*.part", signal.SIGTERM),
     (".verify-*.part", signal.SIGKILL),
 ]
+DEADLINE_S = 900.0
 EXIT_CODES = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -40,9 +41,9 @@ def test_a_run_that_is_interrupted_everywhere_ends_in_the_same_root(tiny_recipe:
             stderr=subprocess.PIPE,
             text=True,
         )
-        wait_until(partial(has, out, path), f"{path} is there", deadline_s=120)
+        wait_until(partial(has, out, path), f"{path} is there", deadline_s=DEADLINE_S)
         process.send_signal(number)
-        stderr = process.communicate(timeout=120)[1]
+        stderr = process.communicate(timeout=DEADLINE_S)[1]
         assert process.returncode == EXIT_CODES[number] and "Traceback" not in stderr, stderr
         wait_until(lambda: not processes_with(str(out)), "every process has ended")
     drill = ["launch.kill_rank=1", "launch.kill_at_step=10"]

@@ -1,11 +1,14 @@
 """Keepers on several machines (network namespaces), and what happens when the network between them is cut."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from launch.drills.machines import Machine, machines, why_not
+from core.codetree import ROOT
+from launch.drills.machines import NAMES, PREFIX, Machine, machines, sweep, why_not
 from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, joined_run, supervised, weights_of
 from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, pack_once
@@ -91,3 +94,18 @@ def test_the_loss_of_the_coordinators_machine_stops_nobody(
             assert again.finish() == 0, again.stderr
     assert len(_seated(again)) == 1 and again.events("taken up")
     assert again.weights() == clean
+
+
+def test_the_machines_of_a_killed_process_are_taken_away_and_no_others() -> None:
+    made = "from launch.drills.machines import machines\nwith machines(1): print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", made], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        names = [NAMES / f"{PREFIX}{other.pid}-{name}" for name in ("n0", "outside")]
+        sweep()
+        assert all(name.exists() for name in names)
+        other.kill()
+    sweep()
+    assert not any(name.exists() for name in names)
