@@ -1,10 +1,12 @@
 """Our own overheads as ratios and shares, each pair of steps beside each other in one process.
 
-    python -m benchmarks.overhead [--size tiny] [--dtype bf16] [--ranks 1,2,3,4] [--steps 12] [--set key=value ...]
+    python -m benchmarks.overhead [--size tiny] [--dtype bf16] [--ranks 1,2,3,4] [--steps 12] [--out DIR] [--set ...]
 
 Canonical sum over our fast path by number of ranks; the whole trainer over a bare loop on the same model; digests and
 ledger as shares of a step; what a checkpoint holds training up, at one every 50 steps. A ratio is the median over the
-pairs, by the clock and by processor time, which other work on the machine disturbs less. --set changes the recipe.
+pairs, by the clock and by processor time, which other work on the machine disturbs less. --set section.key=JSON changes
+the recipe. With --out what was measured stays in a folder, and another start with the same settings measures only what
+is not there yet.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from benchmarks.cells import OURS, SIZES, Cell, Size
 from benchmarks.runner import sections
 from benchmarks.tokens import write_pack, write_recipe
 from core.codetree import ROOT
+from core.durable import write_durably
+from core.hashing import sha256_hex
 from launch.starters import torchrun
 
 MICRO_BATCHES = 4
@@ -36,7 +40,9 @@ def main() -> None:
     chosen = _arguments()
     size = SIZES[chosen.size]
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), size, dtype=chosen.dtype, steps=chosen.steps, changes=chosen.set)
+        kept = chosen.out or Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        bench = Bench(Path(folder), size, dtype=chosen.dtype, steps=chosen.steps, changes=chosen.set, kept=kept)
         batch = f"{MICRO_BATCHES} micro-batches of {size.tokens // MICRO_BATCHES} tokens"
         sys.stdout.write(f"{size.name}, {chosen.dtype}, {batch}, 1 thread a rank, {chosen.steps - 1} pairs\n\n")
         sys.stdout.write("| what | aim | clock | processor |\n|---|---|---|---|\n")
@@ -44,7 +50,7 @@ def main() -> None:
             sys.stdout.write(row_of_sums(ranks, bench.measure("sums", ranks=ranks)))
             sys.stdout.flush()
         sys.stdout.write(rows_of_loop(bench.measure("loop", ranks=1)))
-        sys.stdout.write(f"\nLoad at the end: {os.getloadavg()[0]:.1f}\n")
+        sys.stdout.write(f"\nLoad while it ran: {min(bench.loads):.1f} to {max(bench.loads):.1f}\n")
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,16 +60,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ranks", default="1,2,3,4")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--set", nargs="*", default=[], metavar="section.key=value")
+    parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="keep what was measured, and go on there")
     chosen = parser.parse_args()
     chosen.steps = max(1, chosen.steps // CHECKPOINTS) * CHECKPOINTS
     return chosen
 
 
 class Bench:
-    """A pack in a folder, and recipes over it."""
+    """A pack in a folder, and recipes over it; what was measured is in the folder `kept`, by its settings.
 
-    def __init__(self, folder: Path, size: Size, *, dtype: str, steps: int, changes: Sequence[str]) -> None:
-        self._folder, self._steps = folder, steps
+    `loads` are the machine's behind every measurement.
+    """
+
+    def __init__(self, folder: Path, size: Size, *, dtype: str, steps: int, changes: Sequence[str], kept: Path) -> None:
+        self._folder, self._steps, self._kept = folder, steps, kept
+        self.loads: list[float] = []
         self._pack = write_pack(folder, size, steps=steps)
         whole = sections(Cell(tool=OURS, is_compiled=True, ranks=2), size, dtype=dtype, steps=steps)
         whole["train"] |= {"micro_batches": MICRO_BATCHES, "micro_batch": size.windows // MICRO_BATCHES}
@@ -75,7 +86,18 @@ class Bench:
         self._sections = whole
 
     def measure(self, what: str, *, ranks: int) -> Found:
-        """What benchmarks/inside.py found."""
+        """What benchmarks/inside.py found, and finds now unless it is kept."""
+        settings = json.dumps([self._sections, what, ranks], sort_keys=True)
+        kept = self._kept / f"{sha256_hex(settings.encode())[:16]}.json"
+        if not kept.exists():
+            measured = {"found": self._found(what, ranks=ranks), "load": os.getloadavg()[0]}
+            write_durably(kept, json.dumps(measured).encode())
+        told = json.loads(kept.read_bytes())
+        self.loads.append(told["load"])
+        read: Found = told["found"]
+        return read
+
+    def _found(self, what: str, *, ranks: int) -> Found:
         out = self._folder / f"{what}-{ranks}"
         recipe, found = out.with_suffix(".yaml"), out.with_suffix(".json")
         run = {"name": "overhead", "out": str(out), "inputs": str(self._folder)}

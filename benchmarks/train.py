@@ -32,6 +32,8 @@ Found = dict[str, Any]
 # Steps after the first of a round, where --steps does not say.
 STEPS = {"tiny": 4, "small": 2, "medium": 1}
 THREADS = 2
+# What tells a measurement from the others.
+NAMED = ("label", "size", "dtype", "round")
 
 
 def main() -> None:
@@ -57,16 +59,27 @@ def run_all(chosen: argparse.Namespace, runner: Runner, cells: Sequence[Cell]) -
     """Every cell in every round, with the load of the machine behind it."""
     blocks = [(SIZES[size], dtype) for size in chosen.sizes.split(",") for dtype in chosen.dtypes.split(",")]
     progress = Progress("benchmark", total=chosen.rounds * len(blocks) * len(cells), unit="cells")
-    results: list[Found] = []
+    results: list[Found] = kept_results(chosen.out) if chosen.resume else []
+    kept = [[one[name] for name in NAMED] for one in results]
     for size, dtype in blocks:
         for number in range(chosen.rounds):
             for cell in cells if number % 2 == 0 else cells[::-1]:
+                if [cell.label, size.name, dtype, number] in kept:
+                    progress.advance()
+                    continue
                 found = runner.run(cell, size, dtype=dtype, steps=1 + (chosen.steps or STEPS[size.name]))
                 told = {"label": cell.label, "size": size.name, "dtype": dtype, "round": number}
                 results.append({**asdict(cell), **told, "load": os.getloadavg()[0], **found})
                 _write(chosen.out, {"machine": machine(), "results": results})
                 progress.advance()
     return results
+
+
+def kept_results(out: Path) -> list[Found]:
+    """Those of a benchmark that was cut short; a cell that was left out is tried again."""
+    file = out / "results.json"
+    results: list[Found] = json.loads(file.read_bytes())["results"] if file.exists() else []
+    return [one for one in results if "seconds" in one]
 
 
 def _write(out: Path, whole: Found) -> None:
@@ -82,6 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cells", choices=sorted(CELLS), default="bar", help="bar: transformers and ours only")
     parser.add_argument("--only", default="", help="cells with this in their name, and the plain loop")
+    parser.add_argument("--resume", action="store_true", help="keep what --out has, measured with the same settings")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "benchmarks" / "train")
     parser.add_argument("--peers-python", default=sys.executable, help="an interpreter that has the peers")
     parser.add_argument("--tcmalloc", type=Path, default=None, help="the library, if it is not the system's")

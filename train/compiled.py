@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import torch
 from torch import nn
 
 from core.errors import ConfigError
@@ -38,7 +39,7 @@ def kept_folder(profile: ProfileConfig) -> Path:
 
 
 def keep_compiled(model: nn.Module, *, kept: Path) -> None:
-    """Have inductor find what is kept, and keep what it makes as soon as `model` is called a second time.
+    """Have inductor find what is kept, and keep what it makes as soon as `model` is called a second time in its way.
 
     Raises ConfigError if the environment holds another of inductor's switches.
     """
@@ -47,15 +48,15 @@ def keep_compiled(model: nn.Module, *, kept: Path) -> None:
         raise ConfigError(f"the environment sets {foreign[0]}, which may change what is compiled; unset it")
     own = _own_folder(kept)
     os.environ |= {CACHE: str(own), WORKERS: "1"}
-    calls = count()
+    # With and without a graph (heldout.py), since each is compiled by itself.
+    calls = {True: count(), False: count()}
 
     def give_back(*_: Any) -> None:
-        # Then forward, loss and backward have been compiled, and every library has been loaded.
-        if next(calls) == 1:
+        # Then forward, loss and any backward have been compiled, and every library has been loaded.
+        if next(calls[torch.is_grad_enabled()]) == 1:
             link_files(own, kept)
-            hook.remove()
 
-    hook = model.register_forward_pre_hook(give_back)
+    model.register_forward_pre_hook(give_back)
 
 
 def link_files(source: Path, target: Path) -> None:

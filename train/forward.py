@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch._functorch import config as partitioning
 from torch.utils.checkpoint import checkpoint
 
 from model.transformer import Transformer
@@ -42,8 +43,10 @@ def run_as_asked(model: Transformer, recipe: Recipe) -> None:
 def compile_parts(model: Transformer) -> None:
     """Have each block and the loss compiled at first use, for the one shape that training has.
 
-    All blocks share one compiled graph.
+    All blocks share one compiled graph. For the backward it keeps nothing that elementwise operations can make again of
+    what is kept anyway: narrow weights, normed streams and gated products are made twice, to the same bits.
     """
+    partitioning.ban_recompute_materialized_backward = False
     for block in model.blocks:
         block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=OPTIONS)
     model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]

@@ -118,21 +118,22 @@ def moment_count(recipe: Recipe) -> int:
 def activation_bytes(recipe: Recipe, *, seq_len: int, is_recomputed: bool = False) -> int:
     """What backward needs of a micro-batch's forward, and the logits' gradients, with which backward begins.
 
-    As operations stand in model/; what inductor fuses (profile.is_compiled) keeps less.
+    As operations stand in model/. Compiled (forward.py), narrow weights are there for one block alone and for the head,
+    and logits and their gradient stand once each in the type of products.
     """
-    model = recipe.model
+    model, is_narrow = recipe.model, recipe.profile.compute is Compute.BF16
     tokens = recipe.train.micro_batch * seq_len
     block = tokens * _block_bytes_per_token(recipe, seq_len=seq_len)
     # In backward the gradients of one block's attention and feed-forward stand beside what was kept of it.
     blocks = model.n_layers * tokens * FP32 * model.dim + block if is_recomputed else model.n_layers * block
-    # Kept: log-probabilities; for a moment: their gradient and the logits'.
-    copies = 3 + (model.logit_softcap > 0) + (recipe.train.z_loss > 0)
-    narrow = 0
-    if recipe.profile.compute is Compute.BF16:
-        # The logits' gradient once more, and the narrow copies of the matrices, which backward multiplies with.
-        kept = matrix_parameters(model) // (model.n_layers if is_recomputed else 1)
-        narrow = BF16 * (tokens * model.vocab_size + kept + model.vocab_size * model.dim)
-    return blocks + narrow + FP32 * tokens * (3 * model.dim + copies * model.vocab_size)
+    kept = matrix_parameters(model) // (model.n_layers if is_recomputed or recipe.profile.is_compiled else 1)
+    weights = BF16 * (kept + model.vocab_size * model.dim) if is_narrow else 0
+    if recipe.profile.is_compiled:
+        logits = 2 * (BF16 if is_narrow else FP32)
+    else:
+        # Kept: log-probabilities; for a moment: their gradient and the logits', in bf16 once more.
+        logits = FP32 * (3 + (model.logit_softcap > 0) + (recipe.train.z_loss > 0)) + (BF16 if is_narrow else 0)
+    return blocks + weights + tokens * (FP32 * 3 * model.dim + logits * model.vocab_size)
 
 
 def _turned_bytes(recipe: Recipe, *, ranks: int) -> int:
@@ -155,8 +156,14 @@ def _block_bytes_per_token(recipe: Recipe, *, seq_len: int) -> int:
     size = BF16 if recipe.profile.compute is Compute.BF16 else FP32
     stream, wide = FP32 * 4 * model.dim, 4 * model.dim + 2 * model.kv_dim + 4 * model.ffn_dim
     stream += FP32 * 2 * (model.dim + model.kv_dim) if model.is_qk_normed else 0
+    if recipe.profile.is_compiled:
+        # The stream, rotated queries and keys, values, what goes into wo and comes out of it, and the two products.
+        stream, wide = FP32 * model.dim, 3 * model.dim + 2 * model.kv_dim + 2 * model.ffn_dim
     if recipe.profile.attention is not Attention.SDPA:
         # The shares, and one byte a pair of positions for the mask.
-        return stream + size * (wide + model.n_heads * seq_len) + seq_len
+        # Of four blocks of queries each has the keys up to its own last query: 5/8 (model/attention.py).
+        is_blocked = recipe.profile.attention is Attention.BLOCKED and seq_len >= 512
+        keys = seq_len * 5 // 8 if is_blocked else seq_len
+        return stream + size * (wide + model.n_heads * keys) + seq_len
     # The fused kernel keeps its output, and keys and values repeated for every query head.
     return stream + size * (wide + 3 * model.dim)

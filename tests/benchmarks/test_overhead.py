@@ -20,9 +20,13 @@ def test_the_first_step_counts_for_nothing() -> None:
 @pytest.mark.slow  # starts three processes for figures that are nobody's result
 def test_both_measurements_run_on_real_ranks(tmp_path: Path) -> None:
     steps = 2 * CHECKPOINTS
-    bench = Bench(tmp_path, SMALL, dtype="fp32", steps=steps, changes=["profile.is_compiled=false"])
+    (tmp_path / "kept").mkdir()
+    bench = Bench(
+        tmp_path, SMALL, dtype="fp32", steps=steps, changes=["profile.is_compiled=false"], kept=tmp_path / "kept"
+    )
     sums = bench.measure("sums", ranks=2)
     assert {len(own["wall"]) for own in sums.values()} == {steps} and sums.keys() == {"canonical", "fast"}
+    assert bench.measure("sums", ranks=2) == sums and len(bench.loads) == 2
     found = bench.measure("loop", ranks=1)
     assert len(found["trainer"]) == len(found["bare"]) == steps - 1
     assert {part for one in found["parts"] for part in one} == PARTS.keys()

@@ -1,7 +1,9 @@
 """The benchmark compares the same work, takes ratios within a round, and names what it leaves out."""
 
+import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from benchmarks.cells import CELLS, OURS, PLAIN, SIZES, Cell, Size
 from benchmarks.runner import Runner, sections
 from benchmarks.tokens import write_pack, write_windows
-from benchmarks.train import report
+from benchmarks.train import report, run_all
 from data.loader import Loader
 from model.config import ModelConfig
 
@@ -49,6 +51,32 @@ def test_cells_run_for_real_and_what_is_not_installed_is_named(tmp_path: Path) -
         assert found.get("seconds", 0) > 0 and found["memory"] > 50e6, found
     missing = runner.run(Cell(tool="torchtitan"), SMALL, dtype="fp32", steps=3)
     assert missing == {"missing": "No module named 'torchtitan'"}
+
+
+class Stopping(Runner):
+    """Runs nothing, and is stopped before the call that comes after `left` others."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def run(self, cell: Cell, size: Size, *, dtype: str, steps: int) -> dict[str, Any]:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return {"seconds": 1.0, "memory": 1.0}
+
+
+def test_a_benchmark_goes_on_where_it_was_cut_short(tmp_path: Path) -> None:
+    chosen = argparse.Namespace(out=tmp_path, resume=True, sizes="tiny", dtypes="bf16", rounds=2, steps=1)
+    cells = CELLS["bar"][:2]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(chosen, Stopping(3), cells)
+    last = Stopping(1)
+    assert len({(one["label"], one["round"]) for one in run_all(chosen, last, cells)}) == 4
+    assert last.left == 0
+    chosen.resume = False
+    with pytest.raises(KeyboardInterrupt):
+        run_all(chosen, Stopping(3), cells)
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:

@@ -6,17 +6,27 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
 from torch import nn
+from torch._functorch import config as partitioning
 
 from core.artifact import current
 from core.errors import ConfigError
 from core.ledger import read_lines
+from core.profile import Attention as Kernel
+from core.profile import Compute
 from model import attention
+from model.transformer import Transformer, next_token_loss
 from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, finished_folder, result_of
 from train.compiled import CACHE, LOCK, OWN, keep_compiled, link_files
+from train.forward import compile_parts
+from train.held import matrix_parameters
+from train.placed import gradient_root
+from train.recipe import read_recipe
 from train.replay import main as replay
 from train.run import main as run
 
@@ -186,3 +196,48 @@ def test_a_switch_of_inductor_in_the_environment_is_refused(tmp_path: Path, monk
     monkeypatch.setenv("TORCHINDUCTOR_FREEZING", "1")
     with pytest.raises(ConfigError, match="TORCHINDUCTOR_FREEZING"):
         keep_compiled(nn.Linear(1, 1), kept=tmp_path / "key")
+
+
+def tell_what_is_kept(arguments: Sequence[str]) -> None:
+    """Write to a file what a compiled model keeps for its backward, in bytes, and the hash of its gradient."""
+    out, is_banned = Path(arguments[0]), arguments[1] == "banned"
+    torch.manual_seed(1)
+    config = read_recipe("smoke", ["model.n_layers=1"]).model
+    model = Transformer(config, Kernel.BLOCKED, compute=Compute.BF16)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    keep_compiled(model, kept=out.parent / "kept")
+    compile_parts(model)
+    # The control: as torch partitions on its own.
+    partitioning.ban_recompute_materialized_backward = is_banned
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    tokens_BT1 = torch.randint(1, config.vocab_size, (2, 33))
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = next_token_loss(model, tokens_BT1, 0)
+    loss.followed.backward()  # type: ignore[no-untyped-call]
+    root = gradient_root({name: cast(torch.Tensor, one.grad) for name, one in model.named_parameters()})
+    out.write_text(json.dumps({"bytes": sum(kept.values()), "root": root}))
+
+
+# Compiles twice.
+@pytest.mark.slow
+def test_a_compiled_model_keeps_less_for_its_backward_than_torch_would_and_has_the_same_gradient(
+    tmp_path: Path,
+) -> None:
+    told = []
+    for word in ("ours", "banned"):
+        arguments = [str(tmp_path / word), word]
+        ended = run_ranks(1, tell_what_is_kept, [arguments], notes=tmp_path / "notes", deadline_s=DEADLINE_S)
+        assert ended.exit_codes == [0], ended.messages
+        told.append(json.loads((tmp_path / word).read_bytes()))
+    ours, banned = told
+    assert ours["root"] == banned["root"]
+    # The narrow weights alone.
+    assert ours["bytes"] + matrix_parameters(read_recipe("smoke", ["model.n_layers=1"]).model) < banned["bytes"]

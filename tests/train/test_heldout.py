@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,39 @@ def test_check_and_plan_know_what_an_evaluation_needs_and_costs(measured: Tiny) 
     planned = json.loads(run_module("train", "plan", measured.recipe, *asked).stdout)
     # Two sources, four evaluations, a forward each.
     assert planned["flops_of_evaluations"] == planned["flops_per_token"] // 3 * 2 * HELDOUT_TOKENS * len(STEPS)
+
+
+COMPILED = tuple(f"profile.{name}=true" for name in ("is_bound_to_cpu_model", "is_compiled", "is_update_fused"))
+
+
+def run_in_cache(arguments: Sequence[str], *, kept: Path) -> None:
+    """A run of a user with a cache folder of their own."""
+    os.environ["XDG_CACHE_HOME"] = str(kept)
+    run(arguments)
+
+
+# Compiled code takes g++ half a minute of one core, and several times that where cores are shared.
+@pytest.mark.slow
+def test_compiled_runs_measure_the_same_at_any_placement_and_keep_the_code_that_measures(
+    measured: Tiny, tmp_path: Path
+) -> None:
+    kept, short = tmp_path / "cache", ("train.steps=2", "train.warmup_steps=1", "train.save_every_steps=1")
+    found, libraries = {}, []
+    for name, ranks, overrides in (
+        ("one", 1, ("train.eval_every_steps=1",)),
+        ("two", 2, ("train.eval_every_steps=1", "train.placement=fsdp2")),
+        ("without", 1, ()),
+    ):
+        settings = (*short, *COMPILED, "profile.compute=bf16", *overrides)
+        arguments = [measured.arguments(tmp_path / name, *settings, "train.timeout_s=600")]
+        verb = partial(run_in_cache, kept=kept)
+        ended = run_ranks(ranks, verb, arguments, notes=tmp_path / f"{name}-notes", deadline_s=900.0)
+        assert ended.exit_codes == [0] * ranks, ended.messages
+        found[name] = tmp_path / name
+        libraries.append({path.name for path in kept.glob("wholegrain/compiled/[!.]*/**/*.so")})
+    assert lines(found["one"]) == lines(found["two"])
+    assert all(line["eval"] for line in lines(found["one"]))
+    bare = [{key: value for key, value in line.items() if key != "eval"} for line in lines(found["one"])]
+    assert bare == lines(found["without"])
+    assert result_of(found["one"]).weights == result_of(found["without"]).weights
+    assert libraries[0] and libraries[0] == libraries[1]

@@ -95,6 +95,8 @@ def test_what_is_asked_for_besides_is_planned_for() -> None:
     assert planned("train.spikes.is_on=true") > planned()
     assert planned("train.optimizer=muon", "train.micro_batch=1") != planned("train.micro_batch=1")
     assert planned("profile.compute=bf16") < planned()
+    bound = ("profile.is_bound_to_cpu_model=true", "profile.compute=bf16")
+    assert planned(*bound, "profile.is_compiled=true") < planned(*bound)
     assert planned("train.save=sync") == planned()
     assert planned("train.placement=fsdp2", ranks=8) < planned("train.placement=fsdp2", ranks=2)
 
