@@ -83,7 +83,7 @@ def write_recipe(folder: Path) -> Path:
 
 
 def run_module(
-    *arguments: object, env: Mapping[str, str] | None = None, timeout_s: float = 300
+    *arguments: object, env: Mapping[str, str] | None = None, timeout_s: float = 900
 ) -> "subprocess.CompletedProcess[str]":
     """`python -m ARGUMENTS` in the checkout, as a user would start it; output is captured as text."""
     command = [sys.executable, "-m", *map(str, arguments)]

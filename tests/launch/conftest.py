@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.codetree import MAY_IMPORT, ROOT
+from tests.train.runs import Tiny, pack_once
 
 STAGES = """\
 one: {folder: fake, verb: one, inputs: []}
@@ -104,6 +105,24 @@ def wait_until(is_so: Callable[[], object], what: str, *, deadline_s: float = DE
     while not is_so():
         assert time.monotonic() < deadline, f"waited {deadline_s} s in vain until {what}"
         time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def tiny(shared_recipe: Path) -> Tiny:
+    """The session's tiny recipe with its packed tokens."""
+    return pack_once(shared_recipe)
+
+
+@pytest.fixture(scope="session")
+def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The final weights of the tiny run that nothing happened to, on one rank without a keeper."""
+    from tests.launch.keeper_runs import SHAPE, weights_of
+    from tests.train.ranks import run_ranks
+    from train.run import main
+
+    root = tmp_path_factory.mktemp("clean")
+    assert run_ranks(1, main, [tiny.arguments(root, *SHAPE)], notes=root / "notes").exit_codes == [0]
+    return weights_of(root)
 
 
 @pytest.fixture

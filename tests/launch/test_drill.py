@@ -22,7 +22,7 @@ from launch.drills.rounds import Final, Round, count_redone
 from launch.drills.schedule import schedule
 from launch.drills.verdict import NOTHING, SURVIVED, Told
 from tests.launch.conftest import processes_with
-from tests.train.runs import Tiny, pack_once
+from tests.train.runs import Tiny
 
 DEADLINE_S = 1800.0
 SHORT = ("train.steps=40", "train.save_every_steps=10", "launch.ranks_per_node=1", "launch.base_every_steps=4")
@@ -47,12 +47,6 @@ class Drilled:
         """Its report."""
         told: dict[str, Any] = json.loads((self.folder / "report.json").read_bytes())
         return told
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    """The session's tiny recipe with its packed tokens."""
-    return pack_once(shared_recipe)
 
 
 def drill(tiny: Tiny, out: Path, *overrides: str) -> Drilled:

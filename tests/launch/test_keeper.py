@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from launch.goodput import read
-from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, kept_run, weights_of
-from tests.train.ranks import run_ranks
-from tests.train.runs import Tiny, events, finished_folder, pack_once
-from train.run import main
+from tests.launch.keeper_runs import UNHURRIED, Kept, kept_run
+from tests.train.runs import Tiny, events, finished_folder
 
 # By generation: a fault; what the coordinator takes it for; after which step the next generation goes on.
 IN_A_ROW = [
@@ -26,20 +24,6 @@ SLOW = [
     ("lose@rank=2,step=8,generation=4,phase=update", "LOST", 8),
     ("crash@rank=2,step=10,generation=5,phase=write", "CRASH", 10),
 ]
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    """The session's tiny recipe with its packed tokens."""
-    return pack_once(shared_recipe)
-
-
-@pytest.fixture(scope="module")
-def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The final weights of the run that nothing happened to, on one rank without a keeper."""
-    root = tmp_path_factory.mktemp("clean")
-    assert run_ranks(1, main, [tiny.arguments(root, *SHAPE)], notes=root / "notes").exit_codes == [0]
-    return weights_of(root)
 
 
 def _survives(tiny: Tiny, out: Path, faults: list[tuple[str, str, int]], *overrides: str) -> Kept:
@@ -82,7 +66,9 @@ def test_without_a_spare_fewer_nodes_go_on_and_one_that_comes_back_is_taken_agai
     tiny: Tiny, clean: str, tmp_path: Path
 ) -> None:
     faults = 'launch.faults=["lose@rank=1,step=4,generation=1","sleep@rank=0,step=11,generation=2"]'
-    with kept_run(tiny, tmp_path, faults, "launch.spares=0", "launch.node_return_s=0.1") as run:
+    # Rank 0 waits for the node and is not to be taken for hung meanwhile.
+    patient = ("launch.watchdog_floor_s=600", "train.timeout_s=600")
+    with kept_run(tiny, tmp_path, faults, "launch.spares=0", "launch.node_return_s=0.1", *patient) as run:
         assert run.finish() == 0, run.stderr
     assert [len(event["seated"]) for event in run.events("generation.began")] == [2, 1, 2]
     assert run.events("admitted")[-1]["why"] == "its passport is right"

@@ -8,15 +8,9 @@ import pytest
 from core.ledger import read_lines
 from tests.launch.keeper_runs import UNHURRIED, kept_run
 from tests.train.ranks import run_ranks
-from tests.train.runs import Tiny, events, finished_folder, pack_once, result_of
+from tests.train.runs import Tiny, events, finished_folder, result_of
 from tests.train.test_spikes import JUMPY
 from train.run import main
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    """The session's tiny recipe with its packed tokens."""
-    return pack_once(shared_recipe)
 
 
 @pytest.fixture(scope="module")

@@ -9,29 +9,13 @@ import pytest
 
 from core.codetree import ROOT
 from launch.drills.machines import NAMES, PREFIX, Machine, machines, sweep, why_not
-from tests.launch.keeper_runs import SHAPE, UNHURRIED, Kept, joined_run, supervised, weights_of
-from tests.train.ranks import run_ranks
-from tests.train.runs import Tiny, pack_once
-from train.run import main
+from tests.launch.keeper_runs import UNHURRIED, Kept, joined_run, supervised
+from tests.train.runs import Tiny
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are some")
 SOON = "launch.node_timeout_s=8"
 # More than a cut that is waited for in a test, and than the silence of a machine with more to do than it can.
 PATIENT = "launch.node_timeout_s=60"
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    """The session's tiny recipe with its packed tokens."""
-    return pack_once(shared_recipe)
-
-
-@pytest.fixture(scope="module")
-def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The final weights of the run that nothing happened to, on one rank without a keeper."""
-    root = tmp_path_factory.mktemp("clean")
-    assert run_ranks(1, main, [tiny.arguments(root, *SHAPE)], notes=root / "notes").exit_codes == [0]
-    return weights_of(root)
 
 
 @pytest.fixture

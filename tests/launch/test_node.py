@@ -8,12 +8,7 @@ from core.errors import ConfigError
 from launch.config import LaunchConfig
 from launch.node import Place, place_of
 from tests.conftest import run_module
-from tests.train.runs import Tiny, pack_once
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    return pack_once(shared_recipe)
+from tests.train.runs import Tiny
 
 
 def test_what_would_fail_again_has_its_own_code(tiny: Tiny, tmp_path: Path) -> None:

@@ -17,9 +17,7 @@ from launch.render import render
 from tests.launch.conftest import wait_until
 from tests.launch.keeper_runs import DEADLINE_S, UNHURRIED, Kept, weights_of
 from tests.launch.pods import Pod, start, start_pod
-from tests.train.ranks import run_ranks
-from tests.train.runs import Tiny, pack_once
-from train.run import main
+from tests.train.runs import Tiny
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,19 +32,6 @@ JOB = (
     f"launch.cluster.python={sys.executable}",
     "launch.cluster.environment={OMP_NUM_THREADS: '1'}",
 )
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    return pack_once(shared_recipe)
-
-
-@pytest.fixture(scope="module")
-def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The final weights of the run that nothing happened to, on one rank without a keeper."""
-    root = tmp_path_factory.mktemp("clean")
-    assert run_ranks(1, main, [tiny.arguments(root, *SHAPE)], notes=root / "notes").exit_codes == [0]
-    return weights_of(root)
 
 
 @pytest.fixture

@@ -16,16 +16,11 @@ from launch.render import render
 from tests.conftest import run_module
 from tests.launch.conftest import processes_with, wait_until
 from tests.train.deepspeed_runs import needs_deepspeed
-from tests.train.runs import Tiny, beats_of, pack_once, result_of
+from tests.train.runs import Tiny, beats_of, result_of
 
 pytestmark = pytest.mark.slow
 DEADLINE_S = 300.0
 STEPS = "train.steps=32"
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    return pack_once(shared_recipe)
 
 
 def script(tiny: Tiny, out: Path, *overrides: str) -> Path:

@@ -2,20 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from launch.sensors import Sensors, readings
 from tests.launch.keeper_runs import kept_run
-from tests.train.runs import Tiny, pack_once
+from tests.train.runs import Tiny
 
 BUS = "[ 12.5] NVRM: Xid (PCI:0000:3b:00): 79, pid=7, name=python, GPU has fallen off the bus.\n"
 PROGRAM = "[ 12.6] NVRM: Xid (PCI:0000:3b:00): 13, Graphics Exception\n"
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    """The session's tiny recipe with its packed tokens."""
-    return pack_once(shared_recipe)
 
 
 def test_the_drivers_words_are_told_from_the_kernels_others() -> None:

@@ -18,7 +18,7 @@ from launch.render import render
 from tests.conftest import run_module
 from tests.launch.conftest import wait_until
 from tests.slurm_cluster import kill_node, slurm_cluster, why_not
-from tests.train.runs import Tiny, pack_once, result_of
+from tests.train.runs import Tiny, result_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,11 +33,6 @@ STEPS = ("train.steps=32", "train.save_every_steps=4")
 def cluster() -> Iterator[Mapping[str, str]]:
     with slurm_cluster(nodes=NODES, patience_s=10, credential_s=10) as environment:
         yield environment
-
-
-@pytest.fixture(scope="module")
-def tiny(shared_recipe: Path) -> Tiny:
-    return pack_once(shared_recipe)
 
 
 def submitted(tiny: Tiny, out: Path, cluster: Mapping[str, str], *overrides: str) -> str:

@@ -25,7 +25,7 @@ def copy_code(folder: Path) -> Path:
     return folder
 
 
-def run_in(checkout: Path, *arguments: object, timeout_s: float = 300) -> "subprocess.CompletedProcess[str]":
+def run_in(checkout: Path, *arguments: object, timeout_s: float = 900) -> "subprocess.CompletedProcess[str]":
     """`python -m ARGUMENTS` in a folder of code; output is captured as text."""
     command = [sys.executable, "-m", *map(str, arguments)]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -47,7 +47,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(checkout: Path, recipe: Path) -> Path:
     """The folder of a finished run: 12 steps on 2 ranks, one killed in step 6; checkpoints at steps 4, 8 and 12."""
     drill = ["launch.kill_rank=1", "launch.kill_at_step=6"]
-    done = run_in(checkout, "launch", "run", recipe, *drill, timeout_s=600)
+    done = run_in(checkout, "launch", "run", recipe, *drill, timeout_s=900)
     assert done.returncode == 0, done.stderr
     return recipe.parent / "runs"
 

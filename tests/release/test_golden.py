@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.codetree import ROOT
+from core.config import resolve
 from core.errors import DeterministicError
 from release.golden import check, golden_hashes, read_golden
 
@@ -25,3 +26,10 @@ def test_a_hash_that_differs_is_named_with_both_values() -> None:
 def test_the_first_line_of_a_golden_file_is_the_command_that_wrote_it() -> None:
     for path in sorted(TINY.parent.glob("*.txt")):
         assert path.read_text(encoding="utf-8").startswith("# python -m ")
+
+
+def test_the_recipe_that_goes_on_from_the_smoke_run_names_its_weights_and_tokenizer() -> None:
+    golden = read_golden((TINY.parent / "smoke.txt").read_text(encoding="utf-8").splitlines())
+    child = resolve("chat", [])
+    assert child["train"]["start"]["weights_sha256"] == golden["weights"]
+    assert child["tokenizer"]["sha256"] == golden["tokenizer"]

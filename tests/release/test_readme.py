@@ -51,7 +51,7 @@ def test_every_command_works_as_written(checkout: Path, runs: Path, recipe: Path
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{line}\n{done.stdout}{done.stderr}"
