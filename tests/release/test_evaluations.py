@@ -24,6 +24,7 @@ def write_bundle(folder: Path, *, steps: tuple[int, ...], change: Change = lambd
     for name, content in (
         (HELDOUT, {"sources": record}),
         ("config/train.json", {"train": {"eval_every_steps": 2}}),
+        ("config/stages.yaml", {"train": {"folder": "train", "verb": "run", "inputs": []}}),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(canonical_json(content))
