@@ -254,7 +254,12 @@ def open_bundle(folder: Path) -> Bundle:
 
 def read_whole(bundle: Bundle) -> dict[str, Record]:
     """All of config/stages.yaml: the stages that ran, and those of the bundle itself. Raises DataError."""
+    path = bundle.folder / "config" / "stages.yaml"
     try:
-        return read_stages(bundle.folder / "config" / "stages.yaml")
+        stages = read_stages(path)
     except ConfigError as error:
         raise DataError(str(error)) from error
+    unknown = set(stages["bundle"]["inputs"]) - stages.keys() if "bundle" in stages else {"bundle"}
+    if unknown:
+        raise DataError(f"{path} has no stage {sorted(unknown)[0]}; a bundle states the stages that made it")
+    return stages

@@ -15,6 +15,7 @@ from train.heldout import Score, Scores
 
 COUNTS = {"alpha": (700, 2000), "beta": (300, 1111)}
 NATS = {"alpha": 2100.7, "beta": 1000.3}
+STAGES: dict[str, list[str]] = {"train": [], "bundle": ["train"]}
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -24,7 +25,10 @@ def write_bundle(folder: Path, *, steps: tuple[int, ...], change: Change = lambd
     for name, content in (
         (HELDOUT, {"sources": record}),
         ("config/train.json", {"train": {"eval_every_steps": 2}}),
-        ("config/stages.yaml", {"train": {"folder": "train", "verb": "run", "inputs": []}}),
+        (
+            "config/stages.yaml",
+            {name: {"folder": "any", "verb": "any", "inputs": from_} for name, from_ in STAGES.items()},
+        ),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(canonical_json(content))
