@@ -115,14 +115,10 @@ def tiny(shared_recipe: Path) -> Tiny:
 
 @pytest.fixture(scope="session")
 def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The final weights of the tiny run that nothing happened to, on one rank without a keeper."""
-    from tests.launch.keeper_runs import SHAPE, weights_of
-    from tests.train.ranks import run_ranks
-    from train.run import main
+    """The final weights of a run of keeper_runs.SHAPE that nothing happened to."""
+    from tests.launch.keeper_runs import SHAPE, undisturbed
 
-    root = tmp_path_factory.mktemp("clean")
-    assert run_ranks(1, main, [tiny.arguments(root, *SHAPE)], notes=root / "notes").exit_codes == [0]
-    return weights_of(root)
+    return undisturbed(tiny, tmp_path_factory.mktemp("clean"), SHAPE)
 
 
 @pytest.fixture

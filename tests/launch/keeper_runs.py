@@ -18,7 +18,9 @@ from core.hashing import hash_file
 from core.journal import read_journal
 from launch.drills.machines import Machine
 from tests.launch.conftest import processes_with, wait_until
+from tests.train.ranks import run_ranks
 from tests.train.runs import Tiny, finished_folder
+from train.run import main
 
 DEADLINE_S = 300.0
 HOLD = 1
@@ -128,6 +130,13 @@ def _arguments(tiny: Tiny, out: Path, held_at: int, overrides: Sequence[str]) ->
     if held_at:
         faultbox.arm(box, HOLD, f"hold@rank=0,step={held_at}")
     return [*tiny.arguments(out, *SHAPE), *KEPT, f"launch.fault_box='{box}'", *overrides]
+
+
+def undisturbed(tiny: Tiny, out: Path, shape: Sequence[str]) -> str:
+    """The final weights of a run on one rank, without a keeper."""
+    ended = run_ranks(1, main, [tiny.arguments(out, *shape)], notes=out / "notes")
+    assert ended.exit_codes == [0], ended.messages
+    return weights_of(out)
 
 
 @contextmanager

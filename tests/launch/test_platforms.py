@@ -15,7 +15,7 @@ from core.codetree import ROOT
 from launch.drills.machines import Machine, machines, why_not
 from launch.render import render
 from tests.launch.conftest import wait_until
-from tests.launch.keeper_runs import DEADLINE_S, UNHURRIED, Kept, weights_of
+from tests.launch.keeper_runs import DEADLINE_S, UNHURRIED, Kept, undisturbed, weights_of
 from tests.launch.pods import Pod, start, start_pod
 from tests.train.runs import Tiny
 
@@ -32,6 +32,12 @@ JOB = (
     f"launch.cluster.python={sys.executable}",
     "launch.cluster.environment={OMP_NUM_THREADS: '1'}",
 )
+
+
+@pytest.fixture(scope="module")
+def clean(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The final weights of a run of this shape that nothing happened to."""
+    return undisturbed(tiny, tmp_path_factory.mktemp("clean"), SHAPE)
 
 
 @pytest.fixture
