@@ -26,8 +26,14 @@ from tests.release.merged_forgeries import MERGED, QUICK
 from tests.release.test_deep_tampering import judged
 from tests.release.test_tampering import failed
 
-MADE = (("posttrain", "merge"), ("posttrain", "quantize"), ("evaluation", "score"), ("inference", "export"))
-DATA = ("fetch", "clean", "tokenizer", "pack", "manifest")
+MADE = (
+    ("data", "manifest"),
+    ("posttrain", "merge"),
+    ("posttrain", "quantize"),
+    ("evaluation", "score"),
+    ("inference", "export"),
+)
+DATA = ("fetch", "clean", "tokenizer", "pack")
 
 
 def merge_recipe(parent: Path, recipe: Path, out: Path) -> Path:
@@ -47,7 +53,7 @@ def merge_recipe(parent: Path, recipe: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def soup(checkout: Path, released: Path, runs: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs folder of the merged model; its data stages are those of the run that it comes from."""
+    """The runs folder of the merged model; its data, but for the manifest, are those of the run that it comes from."""
     out = tmp_path_factory.mktemp("soup") / "runs"
     out.mkdir()
     for stage in DATA:
