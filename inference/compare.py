@@ -118,6 +118,8 @@ def _their_continuation(theirs: Any, prompt: Sequence[int], *, count: int, stop_
         attention_mask=torch.ones_like(tokens_BT),
         max_new_tokens=count,
         do_sample=False,
+        # The folder's own ends may be more: that of a conversation's turn too.
+        eos_token_id=stop_id,
         pad_token_id=stop_id,
     )
     continuation: list[int] = whole[0, len(prompt) :].tolist()

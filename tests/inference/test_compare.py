@@ -74,6 +74,11 @@ def test_an_honest_folder_passes_and_a_wrong_rope_theta_does_not(exported: Expor
         exported.compare()
 
 
+def test_a_folder_with_more_ends_than_ours_is_compared_to_our_end(exported: Exported) -> None:
+    exported.edit("generation_config.json", eos_token_id=list(range(exported.model.config.vocab_size)))
+    exported.compare()
+
+
 def test_other_token_ids_are_caught(exported: Exported) -> None:
     vocabulary = json.loads((exported.folder / "tokenizer.json").read_bytes())
     vocabulary["post_processor"] = None
