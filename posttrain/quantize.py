@@ -41,13 +41,19 @@ def main(arguments: list[str]) -> None:
     wanted = plan(STAGE, folder="posttrain", out=run.out_folder, config={**identity(config), **made_of}, inputs=inputs)
 
     def write(aside: Path) -> Facts:
-        return write_quantized(aside, inputs, config=config, model=model, profile=profile)
+        return write_quantized(aside, inputs, config=config, model=model, profile=profile, made_of=made_of)
 
     sys.stdout.write(f"{build(wanted, write).folder}\n")
 
 
 def write_quantized(
-    aside: Path, inputs: Mapping[str, Artifact], *, config: QuantizeConfig, model: ModelConfig, profile: ProfileConfig
+    aside: Path,
+    inputs: Mapping[str, Artifact],
+    *,
+    config: QuantizeConfig,
+    model: ModelConfig,
+    profile: ProfileConfig,
+    made_of: Facts,
 ) -> Facts:
     """Write the artifact's files and return its facts."""
     apply(profile)
@@ -56,7 +62,6 @@ def write_quantized(
     maker = inputs[weights_stage(inputs)]
     before = maker.folder / str(maker.facts["final"]) / MODEL
     record = quantize_file(aside, before, config=config, model=model)
-    made_of = {"model": identity(model), "profile": fingerprint(profile)}
     (aside / "config.json").write_bytes(canonical_json(made_of))
     (aside / "quantize.json").write_bytes(canonical_json(record))
     where = {"clean": inputs["clean"].folder, "tokenizer": inputs["tokenizer"].folder}

@@ -132,7 +132,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
         _record_scores(journal, done)
         if world.is_first:
             _record_digests(journal, done)
-            _record_rewards(journal, done, pairs=job.divisor(done.numbers.data_step))
+            _record_rewards(journal, job, done)
         _record_shift(journal, job, step=done.step)
         _record_step(journal, done, began=began, tokens=job.tokens_per_step, meter=meter)
         began = time.perf_counter()
@@ -368,10 +368,11 @@ def _record_digests(journal: Journal, done: Done) -> None:
         journal.record("step.digested", step=done.step, losses=losses, roots=list(done.numbers.roots))
 
 
-def _record_rewards(journal: Journal, done: Done, *, pairs: int) -> None:
+def _record_rewards(journal: Journal, job: Job, done: Done) -> None:
     """How far the chosen answers of a step's pairs are ahead, on average, and of how many."""
     rewards = done.numbers.rewards
     if rewards:
+        pairs = job.divisor(done.numbers.data_step)
         margin = rewards.margin / pairs
         journal.record("rewards.measured", step=done.step, margin=margin, right=rewards.right, pairs=pairs)
 

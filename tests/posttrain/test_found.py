@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +14,13 @@ import torch
 from core.config import identity
 from core.errors import ConfigError, DataError
 from core.hashing import hash_file
-from model.config import ModelConfig
 from model.names import hugging_face_name
 from posttrain.found import check_parent, check_tokenizer, find_weights
 from posttrain.shapes import shapes_of
 from posttrain.tensors import open_weights, write_manifest, write_weights
+from tests.models import small_config
 
-MODEL = ModelConfig(
-    dim=16,
-    n_layers=1,
-    n_heads=2,
-    n_kv_heads=1,
-    ffn_dim=16,
-    vocab_size=32,
-    max_seq_len=16,
-    rope_theta=1e4,
-    norm_eps=1e-5,
-    is_embedding_tied=False,
-    init_std=0.02,
-)
+MODEL = replace(small_config(), dim=16, n_layers=1, n_heads=2, n_kv_heads=1, ffn_dim=16, vocab_size=32, max_seq_len=16)
 SHAPES = shapes_of(MODEL)
 
 
