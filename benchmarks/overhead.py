@@ -43,8 +43,7 @@ def main() -> None:
         kept = chosen.out or Path(folder)
         kept.mkdir(parents=True, exist_ok=True)
         bench = Bench(Path(folder), size, dtype=chosen.dtype, steps=chosen.steps, changes=chosen.set, kept=kept)
-        batch = f"{MICRO_BATCHES} micro-batches of {size.tokens // MICRO_BATCHES} tokens"
-        sys.stdout.write(f"{size.name}, {chosen.dtype}, {batch}, 1 thread a rank, {chosen.steps - 1} pairs\n\n")
+        sys.stdout.write(f"{size.name}, {chosen.dtype}, {bench.batch}, 1 thread a rank, {chosen.steps - 1} pairs\n\n")
         sys.stdout.write("| what | aim | clock | processor |\n|---|---|---|---|\n")
         for ranks in map(int, chosen.ranks.split(",")):
             sys.stdout.write(row_of_sums(ranks, bench.measure("sums", ranks=ranks)))
@@ -69,7 +68,7 @@ def _arguments() -> argparse.Namespace:
 class Bench:
     """A pack in a folder, and recipes over it; what was measured is in the folder `kept`, by its settings.
 
-    `loads` are the machine's behind every measurement.
+    `batch` says what a step takes, `loads` are the machine's behind every measurement.
     """
 
     def __init__(self, folder: Path, size: Size, *, dtype: str, steps: int, changes: Sequence[str], kept: Path) -> None:
@@ -84,6 +83,8 @@ class Bench:
             section, _, key = name.partition(".")
             whole[section][key] = json.loads(value)
         self._sections = whole
+        batch = whole["train"]
+        self.batch = f"micro-batches a step: {batch['micro_batches']} of {batch['micro_batch'] * size.seq_len} tokens"
 
     def measure(self, what: str, *, ranks: int) -> Found:
         """What benchmarks/inside.py found, and finds now unless it is kept."""
