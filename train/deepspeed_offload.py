@@ -2,7 +2,7 @@
 
 ZeRO-Offload (Ren et al. 2021, arXiv:2101.06840) makes it on the host. It would have other bits there: CUDA's compiler
 contracts products and sums to fused multiply-adds (nvcc's -fmad, on by default), a host's need not, and placement must
-not change a bit. The price is the way of 16 bytes a parameter to the GPU and 12 back each step, instead of 4 and 4.
+not change a bit. The price each step is 16 bytes a parameter to the GPU and 12 back, on top of ZeRO-Offload's 4 and 4.
 With Muon all matrices of a rank go at once, since they are exchanged together. Not exercised here: no GPU was there.
 """
 

@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from core.errors import ConfigError
 from tests.train.configs import train_config
 from tests.train.deepspeed_runs import needs_deepspeed
+from tests.train.ranks import call
 from train.config import Optimizer
 from train.deepspeed_engine import Place, PluggedRule, engine_config, imported, told_gpu
 from train.deepspeed_offload import staged
@@ -127,3 +128,19 @@ def test_another_accelerator_in_the_environment_is_refused(monkeypatch: pytest.M
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     with pytest.raises(ConfigError, match=r"DS_ACCELERATOR to cpu, profile\.device is cuda; unset it"):
         imported("cuda")
+
+
+def imported_for_a_gpu() -> tuple[str, str]:
+    """DeepSpeed's accelerator and backend where it is told that there is a GPU."""
+    imported("cuda")
+    from deepspeed.accelerator import get_accelerator
+
+    found = get_accelerator()
+    # None: nothing that it would compile to speak between processes.
+    assert found.create_op_builder("ShareMemCommBuilder") is None
+    return found.device_name(0), found.communication_backend_name()
+
+
+@needs_deepspeed
+def test_deepspeed_is_imported_for_a_gpu_without_compiling_and_takes_nccl() -> None:
+    assert call(imported_for_a_gpu) == ("cuda:0", "nccl")

@@ -88,11 +88,11 @@ def test_on_a_gpu_inductor_times_no_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     # Without Triton here, what its kernels would be told.
     monkeypatch.setattr("torch.utils._triton.triton_hash_with_backend", lambda: "none")
     with inductor.patch(GPU_OPTIONS):
-        told = TritonKernel.inductor_meta_common()
+        told = TritonKernel.inductor_meta_common()  # type: ignore[no-untyped-call]
         with pytest.raises(RuntimeError, match="deterministic mode"):
             may_ban_benchmarking()
     assert told["deterministic"] and not told["autotune_pointwise"] and not told["max_autotune_pointwise"]
     # The control: by default they would be timed.
-    plain = TritonKernel.inductor_meta_common()
+    plain = TritonKernel.inductor_meta_common()  # type: ignore[no-untyped-call]
     assert plain["autotune_pointwise"] and not plain["deterministic"]
     may_ban_benchmarking()
