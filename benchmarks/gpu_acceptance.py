@@ -1,8 +1,12 @@
 """Accepts or refuses a numerics profile on the machine at hand: profile cuda on 1 to 8 GPUs.
 
-`python -m benchmarks.gpu_acceptance RECIPE [--device cuda|cpu] [--ranks 1,2,4,8] [--placements zero1,fsdp2,...]
-[--peak-tflops N] [--out FOLDER] [--json FILE] [key=value ...]`, where RECIPE's tokens are packed already (its stages up
-to `pack` have been run). A recipe of conf/ is taken with `profile=cuda`; `--device cpu` keeps the recipe's own.
+`python -m benchmarks.gpu_acceptance RECIPE [--device cuda|cpu] [--ranks 1,2,4,8] [--placements all|zero1,fsdp2,...]
+[--optimizer adamw|muon] [--deadline-s N] [--peak-tflops N] [--out FOLDER] [--json FILE] [key=value ...]`, where
+RECIPE's tokens are packed already (its stages up to `pack` have been run). A recipe of conf/ is taken with
+`profile=cuda`; `--device cpu` keeps the recipe's own. Placements are those of `train.placement`, fsdp2-kept (weights
+kept behind the forward) and deepspeed1-host to deepspeed3-host (optimizer state on the host); of `all`, DeepSpeed's are
+left out, and named, where it is not installed. A run that is not done in --deadline-s is ended with all its processes
+and fails.
 
     doctor   every kernel of the recipe gives its bits again, whole and in slices (`train doctor`)
     grid     one trajectory head and one hash of weights over all numbers of ranks and placements
@@ -23,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +37,25 @@ from core.codetree import ROOT
 from core.errors import ConfigError, DeterministicError, ProjectError
 from core.journal import read_journal
 from core.profile import Compute, Device
+from launch.drills.scene import descendants
+from train.needs import check_deepspeed
 from train.recipe import Recipe, read_recipe, window_tokens
 
+ALL = "all"
 USAGE = "python -m benchmarks.gpu_acceptance RECIPE [--device cuda|cpu] [--ranks 1,2] [key=value ...]"
 OPTIONS = {
     "--device": "cuda",
     "--ranks": "1,2,4,8",
-    "--placements": "replicated,zero1,fsdp2,hsdp",
+    "--placements": ALL,
+    "--optimizer": "",
+    "--deadline-s": "3600",
     "--peak-tflops": "0",
     "--out": "runs/acceptance",
     "--json": "-",
 }
-DEADLINE_S = 3600.0
+OURS = ("replicated", "zero1", "fsdp2", "fsdp2-kept", "hsdp")
+DEEPSPEED = tuple(f"deepspeed{stage}{host}" for stage in (1, 2, 3) for host in ("", "-host"))
+VARIANTS = {"kept": "train.is_resharded=false", "host": "train.is_optimizer_offloaded=true"}
 PRODUCT_SIZES = {Device.CPU: 1024, Device.CUDA: 8192}
 PRODUCTS = 5
 
@@ -59,7 +71,8 @@ class Cell:
     def overrides(self) -> list[str]:
         """What a recipe needs for it; nodes of hsdp are halves of the ranks."""
         nodes = [f"train.node_ranks={max(1, self.ranks // 2)}"] if self.placement == "hsdp" else []
-        return [f"train.placement={self.placement}", *nodes]
+        placement, _, variant = self.placement.partition("-")
+        return [f"train.placement={placement}", *([VARIANTS[variant]] if variant else []), *nodes]
 
     def __str__(self) -> str:
         return f"{self.placement} on {self.ranks}"
@@ -92,6 +105,7 @@ class Bench:
     overrides: Sequence[str]
     config: Recipe
     out: Path
+    deadline_s: float = 3600.0
 
     def arguments(self, name: str, cell: Cell) -> list[str]:
         """The arguments of `train run` for a run into its own folder."""
@@ -107,10 +121,18 @@ class Bench:
         with (self.out / f"{name}.log").open("ab") as log:
             return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
-    def run(self, name: str, cell: Cell) -> Result | None:
-        """Run to the end; None if it failed."""
-        if self.start(name, cell).wait(DEADLINE_S) != 0:
-            return None
+    def run(self, name: str, cell: Cell) -> Result | str:
+        """Run to the end; where it fails, why."""
+        process = self.start(name, cell)
+        try:
+            code = process.wait(self.deadline_s)
+        except subprocess.TimeoutExpired:
+            return f"not done in {self.deadline_s:g} s, ended (see {self.out / name}.log)"
+        finally:
+            if process.returncode is None:
+                end(process)
+        if code:
+            return f"exit code {code} (see {self.out / name}.log)"
         pointer = json.loads((self.out / name / "train.json").read_bytes())
         folder = self.out / name / pointer["folder"]
         facts = json.loads((folder / "artifact.json").read_bytes())["facts"]
@@ -126,19 +148,40 @@ class Bench:
     def kill(self, name: str, cell: Cell) -> str:
         """Run half of the steps, then end the last rank with SIGKILL; returns why that failed, or nothing."""
         process = self.start(name, cell)
-        half, deadline = self.config.train.steps // 2, time.monotonic() + DEADLINE_S
-        while process.poll() is None and time.monotonic() < deadline:
-            for folder in (self.out / name).glob(".train-*.part"):
-                lines = read_journal(journal_of(folder, cell.ranks - 1))
-                steps = [line["step"] for line in lines if line["event"] == "step.finished"]
-                pids = [line["pid"] for line in lines if line["event"] == "run.started"]
-                if pids and steps and steps[-1] >= half:
-                    os.kill(pids[-1], signal.SIGKILL)
-                    process.wait(DEADLINE_S)
+        deadline = time.monotonic() + self.deadline_s
+        try:
+            while process.poll() is None and time.monotonic() < deadline:
+                pid = self._past_half(name, cell)
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+                    process.wait(self.deadline_s)
                     return ""
-            time.sleep(0.01)
-        process.kill()
-        return f"it ended with exit code {process.wait()} before it was killed (see {self.out / name}.log)"
+                time.sleep(0.01)
+            why = "was not half-way" if process.poll() is None else f"ended with exit code {process.returncode}"
+        except subprocess.TimeoutExpired:
+            why = "did not end when its last rank had been killed"
+        finally:
+            if process.returncode is None:
+                end(process)
+        return f"it {why}, within {self.deadline_s:g} s (see {self.out / name}.log)"
+
+    def _past_half(self, name: str, cell: Cell) -> int:
+        """The last rank's process, if it has done half of the steps; else 0."""
+        for folder in (self.out / name).glob(".train-*.part"):
+            lines = read_journal(journal_of(folder, cell.ranks - 1))
+            steps = [line["step"] for line in lines if line["event"] == "step.finished"]
+            pids = [line["pid"] for line in lines if line["event"] == "run.started"]
+            if pids and steps and steps[-1] >= self.config.train.steps // 2:
+                return int(pids[-1])
+        return 0
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a run's starter and all its ranks, which torchrun has put into groups of their own."""
+    for pid in (*descendants(process.pid), process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -150,7 +193,8 @@ def main(arguments: Sequence[str]) -> None:
     device = _device(options["--device"])
     is_named = not rest[0].endswith((".yaml", ".yml"))
     taken = ["profile=cuda"] if device is Device.CUDA and is_named else []
-    overrides = [*taken, *rest[1:]]
+    optimizer = [f"train.optimizer={options['--optimizer']}"] if options["--optimizer"] else []
+    overrides = [*taken, *optimizer, *rest[1:]]
     config = read_recipe(rest[0], overrides)
     if config.profile.device is not device:
         raise ConfigError(
@@ -158,9 +202,17 @@ def main(arguments: Sequence[str]) -> None:
         )
     root = Path(options["--out"]).absolute()
     root.mkdir(parents=True, exist_ok=True)
-    bench = Bench(recipe=rest[0], overrides=overrides, config=config, out=Path(tempfile.mkdtemp(dir=root)))
-    cells = cells_of(options, most=config.train.micro_batches)
+    bench = Bench(
+        recipe=rest[0],
+        overrides=overrides,
+        config=config,
+        out=Path(tempfile.mkdtemp(dir=root)),
+        deadline_s=_number(options["--deadline-s"], "--deadline-s"),
+    )
+    placements, left_out = placements_of(options["--placements"])
+    cells = cells_of(options["--ranks"], placements, most=config.train.micro_batches)
     rows, found = examine(bench, cells)
+    rows += [Row("left out", "NOTE", left_out)] if left_out else []
     peak = _number(options["--peak-tflops"], "--peak-tflops") * 1e12 or measured_peak(config)
     seq_len = window_tokens(rest[0], overrides, recipe=config)
     rows += [speed(cell, result, config.model.flops_per_token(seq_len), peak) for cell, result in found.items()]
@@ -180,29 +232,24 @@ def examine(bench: Bench, cells: Sequence[Cell]) -> tuple[list[Row], dict[Cell, 
     rows = [Row("doctor", "FAIL" if tried.returncode else "PASS", told)]
     if tried.returncode:
         return rows, {}
-    found: dict[Cell, Result | None] = {}
+    found: dict[Cell, Result | str] = {}
     for number, cell in enumerate(cells):
         found[cell] = bench.run(f"cell{number}", cell)
     rows.append(judge_grid(found))
     first = found[cells[0]]
-    if first:
-        rows.append(_killed(bench, cells, first))
-        again = bench.run("again", cells[0])
-        is_same = again is not None and again.artifact == first.artifact
-        rows.append(
-            Row("again", "PASS" if is_same else "FAIL", f"{cells[0]}: {'same' if is_same else 'other'} artifact")
-        )
-    return rows, {cell: result for cell, result in found.items() if result}
+    if isinstance(first, Result):
+        rows += [_killed(bench, cells, first), _again(bench, cells[0], first)]
+    return rows, {cell: result for cell, result in found.items() if isinstance(result, Result)}
 
 
-def judge_grid(found: dict[Cell, Result | None]) -> Row:
+def judge_grid(found: dict[Cell, Result | str]) -> Row:
     """Whether all cells ended, with one trajectory head and one hash of weights."""
-    failed = [str(cell) for cell, result in found.items() if not result]
+    failed = [f"{cell}: {result}" for cell, result in found.items() if isinstance(result, str)]
     if failed:
-        return Row("grid", "FAIL", f"{'; '.join(failed)} did not end well")
+        return Row("grid", "FAIL", "; ".join(failed))
     kinds: dict[tuple[str, str], list[str]] = {}
     for cell, result in found.items():
-        assert result
+        assert isinstance(result, Result)
         kinds.setdefault((result.trajectory_head, result.weights), []).append(str(cell))
     if len(kinds) > 1:
         told = " against ".join(f"{', '.join(cells)}: {head[:12]}" for (head, _), cells in kinds.items())
@@ -223,13 +270,27 @@ def speed(cell: Cell, result: Result, flops_per_token: int, peak: float) -> Row:
     return Row(f"speed {cell}", "NOTE", f"{result.tokens_per_s:,.0f} tokens/s, MFU {share:.1%}")
 
 
-def cells_of(options: dict[str, str], *, most: int) -> list[Cell]:
+def placements_of(text: str) -> tuple[list[str], str]:
+    """The placements to try, by commas or "all", and which of all are left out and why. Raises ConfigError."""
+    if text != ALL:
+        unknown = sorted(set(text.split(",")) - {*OURS, *DEEPSPEED})
+        if unknown:
+            raise ConfigError(f"--placements has {unknown[0]!r}; there are {', '.join((*OURS, *DEEPSPEED))}")
+        return text.split(","), ""
+    try:
+        check_deepspeed()
+    except ConfigError as error:
+        return list(OURS), f"{', '.join(DEEPSPEED)}: {error}"
+    return [*OURS, *DEEPSPEED], ""
+
+
+def cells_of(ranks: str, placements: Sequence[str], *, most: int) -> list[Cell]:
     """The cells of the grid, the smallest first; no more ranks than a step has micro-batches."""
-    ranks = sorted({int(_number(text, "--ranks")) for text in options["--ranks"].split(",")})
-    sizes = [size for size in ranks if size <= most]
-    if not sizes or sizes[0] < 1:
-        raise ConfigError(f"--ranks is {options['--ranks']}; give numbers from 1 to train.micro_batches {most}")
-    return [Cell(size, placement) for size in sizes for placement in options["--placements"].split(",")]
+    sizes = sorted({int(_number(text, "--ranks")) for text in ranks.split(",")})
+    taken = [size for size in sizes if size <= most]
+    if not taken or taken[0] < 1:
+        raise ConfigError(f"--ranks is {ranks}; give numbers from 1 to train.micro_batches {most}")
+    return [Cell(size, placement) for size in taken for placement in placements]
 
 
 def measured_peak(config: Recipe) -> float:
@@ -272,13 +333,21 @@ def journal_of(folder: Path, rank: int) -> Path:
 def _killed(bench: Bench, cells: Sequence[Cell], first: Result) -> Row:
     """Kill the last cell of the grid half-way, and go on as the first."""
     killed, on = cells[-1], cells[0]
-    why = bench.kill("killed", killed)
-    result = None if why else bench.run("killed", on)
-    if why or not result:
-        return Row("kill", "FAIL", f"{killed}: {why or 'it could not go on'}")
+    result: Result | str = bench.kill("killed", killed) or bench.run("killed", on)
+    if isinstance(result, str):
+        return Row("kill", "FAIL", f"{killed} killed, {on} to go on: {result}")
     is_same = (result.trajectory_head, result.weights) == (first.trajectory_head, first.weights)
     told = f"{killed} was killed, {on} went on to {'the same' if is_same else 'another'} head"
     return Row("kill", "PASS" if is_same else "FAIL", told)
+
+
+def _again(bench: Bench, cell: Cell, first: Result) -> Row:
+    """A cell once more, in a fresh folder."""
+    again = bench.run("again", cell)
+    if isinstance(again, str):
+        return Row("again", "FAIL", f"{cell}: {again}")
+    is_same = again.artifact == first.artifact
+    return Row("again", "PASS" if is_same else "FAIL", f"{cell}: {'same' if is_same else 'other'} artifact")
 
 
 def _device(text: str) -> Device:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from core.cli import recipe_and_overrides
 from core.hashing import canonical_json
 from core.profile import fingerprint
+from train.needs import check_needs
 from train.recipe import check_form, heldout_tokens, read_recipe
 
 
@@ -15,6 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     recipe = read_recipe(name, overrides)
     check_form(name, overrides, recipe=recipe)
     heldout_tokens(name, overrides, recipe=recipe)
+    check_needs(recipe)
 
 
 def fingerprint_main(arguments: Sequence[str]) -> None:

@@ -8,10 +8,9 @@ is pinned, and tests/train/test_deepspeed.py holds every stage against the other
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import torch
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from train.config import Optimizer
 from train.groups import Group
+from train.needs import check_deepspeed
 from train.placed import Act, Segment, Span
 from train.runtime import World
 
-VERSION = "0.19.8"
 # So that a parameter group stays in one piece: a group's rule is called once a step.
 ENDLESS = 10**15
 
@@ -51,13 +50,20 @@ class PluggedRule(torch.optim.Optimizer):
         self.places: list[list[Place]] = []
         self._matrices: list[bool] = []
 
-    def plug(self, partitions: Sequence[Tensor], places: Sequence[Sequence[Place]], kinds: Sequence[Group]) -> None:
+    def plug(
+        self,
+        partitions: Sequence[Tensor],
+        places: Sequence[Sequence[Place]],
+        kinds: Sequence[Group],
+        *,
+        is_pinned: bool = False,
+    ) -> None:
         """Say what lies where in this rank's partition of every group; makes the moments, zero."""
         self.places = [list(own) for own in places]
         self._matrices = [kind.optimizer is Optimizer.MUON for kind in kinds]
         for partition, own, kind in zip(partitions, places, kinds, strict=True):
             weights = partition.detach()
-            flat = {moment: torch.zeros_like(weights) for moment in kind.moments}
+            flat = {moment: torch.zeros_like(weights, pin_memory=is_pinned) for moment in kind.moments}
             self.state[partition] = dict(flat)
             self.segments.append([_segment(place, kind, weights=weights, moments=flat) for place in own])
 
@@ -103,12 +109,19 @@ class Engine:
             gather_whole(deepspeed, units)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._stage, self._is_offloaded, self._rule = stage, is_offloaded, rule
-        config = engine_config(stage=stage, is_offloaded=is_offloaded, native_steps=native_steps)
-        deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
-        self.module, *_ = deepspeed.initialize(model=model, optimizer=rule, config=config, dist_init_required=False)
+        is_on_gpu = world.device == "cuda"
+        self.is_pinned = is_offloaded and is_on_gpu
+        config = engine_config(
+            stage=stage, is_offloaded=is_offloaded, native_steps=native_steps, is_pinned=self.is_pinned
+        )
+        with told_gpu(torch.cuda.current_device() if is_on_gpu else None):
+            deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+            self.module, *_ = deepspeed.initialize(model=model, optimizer=rule, config=config, dist_init_required=False)
         self._zero: Any = self.module.optimizer
         if not native_steps:
             self._leave_gradients()
+            if stage == 3:
+                gather_rest(deepspeed, model)
         self.partitions: list[Tensor] = (
             self._zero.fp32_partitioned_groups_flat if stage == 3 else self._zero.single_partition_of_fp32_groups
         )
@@ -186,8 +199,14 @@ class Engine:
 
 
 def imported(device: str) -> Any:
-    """The package, without a compilation, a file or a word of it."""
-    check_version()
+    """The package, without a compilation, a file or a word of it.
+
+    Raises ConfigError if it is not there in our version, or if the environment has it take another kind of device.
+    """
+    check_deepspeed()
+    asked = os.environ.get("DS_ACCELERATOR", device)
+    if asked != device:
+        raise ConfigError(f"the environment sets DS_ACCELERATOR to {asked}, profile.device is {device}; unset it")
     # DeepSpeed asks for each of these; without the last one it tells on standard output what it has found.
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("DS_ACCELERATOR", device)):
         os.environ.setdefault(name, value)
@@ -208,6 +227,21 @@ def imported(device: str) -> Any:
     return deepspeed
 
 
+@contextmanager
+def told_gpu(index: int | None) -> Iterator[None]:
+    """Have DeepSpeed take the GPU that this rank has taken (runtime.py): it takes the one that LOCAL_RANK counts to.
+
+    Where every rank sees one GPU alone, that one is not there. None, on a CPU, changes nothing.
+    """
+    before = os.environ["LOCAL_RANK"]
+    if index is not None:
+        os.environ["LOCAL_RANK"] = str(index)
+    try:
+        yield
+    finally:
+        os.environ["LOCAL_RANK"] = before
+
+
 def gather_whole(deepspeed: Any, units: Sequence[nn.Module]) -> None:
     """Have stage 3 gather the weights of each unit at once, with hooks around the unit and none inside it.
 
@@ -218,7 +252,21 @@ def gather_whole(deepspeed: Any, units: Sequence[nn.Module]) -> None:
         deepspeed.utils.set_z3_leaf_module(unit, True)
 
 
-def engine_config(*, stage: int, is_offloaded: bool, native_steps: int) -> dict[str, Any]:
+def gather_rest(deepspeed: Any, model: nn.Module) -> None:
+    """Have stage 3 gather what is in no unit with the model, and take its hooks off the modules inside.
+
+    The loss is compiled as one graph (forward.py), which has no room for a hook around the last norm.
+    """
+    for module in model.modules():
+        rest = [one for one in module.parameters(recurse=False) if not hasattr(one, "ds_z3_leaf_module")]
+        if rest and module is not model:
+            module._forward_pre_hooks.clear()
+            module._forward_hooks.clear()
+            for parameter in rest:
+                deepspeed.zero.register_external_parameter(model, parameter)
+
+
+def engine_config(*, stage: int, is_offloaded: bool, native_steps: int, is_pinned: bool = False) -> dict[str, Any]:
     """DeepSpeed's configuration. Clipping, rates and batches are ours: it sees one micro-batch a backward."""
     zero: dict[str, Any] = {
         "stage": stage,
@@ -232,7 +280,7 @@ def engine_config(*, stage: int, is_offloaded: bool, native_steps: int) -> dict[
         # No buckets: nothing goes through them.
         zero |= {"contiguous_gradients": False}
     if is_offloaded:
-        zero |= {"offload_optimizer": {"device": "cpu", "pin_memory": False}}
+        zero |= {"offload_optimizer": {"device": "cpu", "pin_memory": is_pinned}}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": native_steps or 1,
@@ -242,18 +290,6 @@ def engine_config(*, stage: int, is_offloaded: bool, native_steps: int) -> dict[
         "gradient_clipping": 0.0,
         "steps_per_print": ENDLESS,
     }
-
-
-def check_version() -> None:
-    """Raise ConfigError unless DeepSpeed is there in the version that this was made for."""
-    found = "no deepspeed"
-    with suppress(PackageNotFoundError):
-        found = f"deepspeed {version('deepspeed')}"
-    if found != f"deepspeed {VERSION}":
-        raise ConfigError(
-            f"placement deepspeed1, 2 and 3 need deepspeed {VERSION}, {found} is installed; "
-            f"pip install deepspeed=={VERSION}, or take another train.placement"
-        )
 
 
 def _places_in_flat(optimizer: Any, names: Mapping[int, str], rank: int) -> list[list[Place]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.transformer import Transformer
 from train.config import Sum
 from train.deepspeed_engine import Engine, PluggedRule
+from train.deepspeed_offload import staged
 from train.deepspeed_sums import AtOnce, ByUnit, Native, Sums
 from train.fsdp2 import interleaved, units_of
 from train.groups import Group
@@ -53,7 +54,10 @@ class DeepSpeedZero:
             world=world,
         )
         self.model: nn.Module = self._engine.module
-        rule.plug(self._engine.partitions, self._engine.places[world.rank], kinds)
+        # The host's partitions of a GPU's weights.
+        self._is_staged = is_offloaded and world.device != "cpu"
+        pinned = self._engine.is_pinned
+        rule.plug(self._engine.partitions, self._engine.places[world.rank], kinds, is_pinned=pinned)
         self._rule = rule
         self.segments: list[Segment] = list(chain.from_iterable(rule.segments))
         self._sums: Sums
@@ -83,7 +87,7 @@ class DeepSpeedZero:
         """Have the engine take its step with these gradients, and `act` as its rule."""
         if not self._is_native:
             self._engine.feed(gradients)
-        self._rule.act = act
+        self._rule.act = staged(act, device=self.sharers.device) if self._is_staged else act
         self._engine.step()
 
     def drop(self) -> None:

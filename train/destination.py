@@ -19,7 +19,8 @@ import pyarrow.fs
 from fsspec.implementations.arrow import ArrowFSWrapper
 
 from core.durable import commit_folder, write_durably
-from core.errors import ConfigError, DataError, RetryError
+from core.errors import DataError, RetryError
+from train.needs import without_client
 from train.recovery import superfluous
 from train.store import ASIDE_PREFIX, MANIFEST, PREFIX, folder_name, list_checkpoints, open_checkpoint
 
@@ -35,7 +36,7 @@ class Destination:
         try:
             self._store, path = _open(address)
         except (ImportError, ValueError, TypeError) as error:
-            raise ConfigError(f"train.checkpoints is {address!r}, which has no client here: {error}") from error
+            raise without_client(address, error) from error
         self._root = f"{path.rstrip('/')}/{run}"
 
     def steps(self) -> list[int]:

@@ -11,15 +11,30 @@ import torch
 from torch._functorch import config as partitioning
 from torch.utils.checkpoint import checkpoint
 
+from core.profile import Device
 from model.transformer import Transformer
 from train.compiled import keep_compiled, kept_folder
 from train.recipe import Recipe
 
+Options = dict[str, str | int | bool | Callable[..., object]]
+
 # Said outright, since torch takes other defaults from the environment: nothing is chosen by a clock.
-OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
+OPTIONS: Options = {
     "max_autotune": False,
     "max_autotune_gemm": False,
     "coordinate_descent_tuning": False,
+}
+# For a GPU inductor writes Triton's kernels, and by default times several block sizes of pointwise kernels and of
+# reductions, and padded products against plain ones (torch 2.13: _inductor/runtime/triton_heuristics.py and
+# fx_passes/pad_mm.py). A reduction's block size is an order of addition. `deterministic` takes it by rule, pads
+# nothing, and refuses to time anything but what cannot change a bit: pointwise kernels, of which the others leave one.
+# Not exercised here: no GPU was there.
+GPU_OPTIONS: Options = OPTIONS | {
+    "deterministic": True,
+    "max_autotune_pointwise": False,
+    "triton.autotune_pointwise": False,
+    "autotune_local_cache": False,
+    "benchmark_fusion": False,
 }
 
 
@@ -35,12 +50,12 @@ def run_as_asked(model: Transformer, recipe: Recipe) -> None:
     """Compile and recompute as the recipe says."""
     if recipe.profile.is_compiled:
         keep_compiled(model, kept=kept_folder(recipe.profile))
-        compile_parts(model)
+        compile_parts(model, options=GPU_OPTIONS if recipe.profile.device is Device.CUDA else OPTIONS)
     if recipe.train.is_recomputed:
         recompute_blocks(model)
 
 
-def compile_parts(model: Transformer) -> None:
+def compile_parts(model: Transformer, *, options: Options = OPTIONS) -> None:
     """Have each block and the loss compiled at first use, for the one shape that training has.
 
     All blocks share one compiled graph. For the backward it keeps nothing that elementwise operations can make again of
@@ -48,9 +63,9 @@ def compile_parts(model: Transformer) -> None:
     """
     partitioning.ban_recompute_materialized_backward = False
     for block in model.blocks:
-        block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=OPTIONS)
-    model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]
-    model.row_losses = torch.compile(model.row_losses, dynamic=False, fullgraph=True, options=OPTIONS)  # type: ignore[method-assign]
+        block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, options=options)
+    model.losses = torch.compile(model.losses, dynamic=False, fullgraph=True, options=options)  # type: ignore[method-assign]
+    model.row_losses = torch.compile(model.row_losses, dynamic=False, fullgraph=True, options=options)  # type: ignore[method-assign]
 
 
 def recompute_blocks(model: Transformer) -> None:

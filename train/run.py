@@ -15,6 +15,7 @@ from core.durable import told_full_disks
 from core.errors import ConfigError
 from core.kept import kept
 from core.profile import apply
+from train.needs import check_needs
 from train.recipe import Recipe, read_recipe
 from train.starter import Seat, take_seat
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
 def read_work(arguments: Sequence[str], usage: str) -> Work:
     """Read the recipe, find what it needs, and set the profile's environment."""
     recipe = read_recipe(*recipe_and_overrides(arguments, usage))
+    check_needs(recipe)
     work = work_of(recipe)
     apply(recipe.profile)
     return work

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,8 +20,10 @@ from core.profile import Attention as Kernel
 from core.profile import Compute
 from model import attention
 from model.transformer import Transformer, next_token_loss
+from tests.train.deepspeed_runs import needs_deepspeed
 from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, finished_folder, result_of
+from train import deepspeed_engine
 from train.compiled import CACHE, LOCK, OWN, keep_compiled, link_files
 from train.forward import compile_parts
 from train.held import matrix_parameters
@@ -39,6 +41,16 @@ GRID = (
     (2, "replicated", "true"),
     (3, "zero1", "true"),
     (3, "fsdp2", "false"),
+    (2, "hsdp train.node_ranks=1", "true"),
+    (4, "hsdp train.node_ranks=2", "false"),
+)
+# The engine's hooks stand outside of what is compiled; stage 3 takes weights away behind each forward and backward.
+DEEPSPEED = (
+    (2, "deepspeed1", "true"),
+    (2, "deepspeed2", "false"),
+    (2, "deepspeed2 train.is_optimizer_offloaded=true", "false"),
+    (2, "deepspeed3", "true"),
+    (3, "deepspeed3", "false"),
 )
 # Everything is compiled once by g++: half a minute of one core, and several times that where cores are shared.
 DEADLINE_S = 900.0
@@ -52,9 +64,29 @@ def run_with(arguments: Sequence[str], *, kept: Path, verb: Callable[[Sequence[s
     verb(arguments)
 
 
-def train(tiny: Tiny, out: Path, *overrides: str, ranks: int, kept: Path, kill: tuple[int, int] | None = None) -> None:
+def run_released(arguments: Sequence[str], *, kept: Path) -> None:
+    """Train with no weight that DeepSpeed's stage 3 keeps whole, as it does with small ones: here with all."""
+
+    def without_persistent(**asked: Any) -> dict[str, Any]:
+        config = engine_config(**asked)
+        config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return config
+
+    engine_config, deepspeed_engine.engine_config = deepspeed_engine.engine_config, without_persistent
+    run_with(arguments, kept=kept)
+
+
+def train(
+    tiny: Tiny,
+    out: Path,
+    *overrides: str,
+    ranks: int,
+    kept: Path,
+    kill: tuple[int, int] | None = None,
+    runner: Callable[..., None] = run_with,
+) -> None:
     """Run on ranks; it must end well unless a rank is killed."""
-    verb = partial(run_with, kept=kept)
+    verb = partial(runner, kept=kept)
     arguments = [tiny.arguments(out, *SHORT, *overrides, "train.timeout_s=600")]
     ended = run_ranks(ranks, verb, arguments, notes=out.with_suffix(".notes"), kill=kill, deadline_s=DEADLINE_S)
     assert kill or ended.exit_codes == [0] * ranks, ended.messages
@@ -93,15 +125,16 @@ def test_two_ranks_and_kept_code_give_the_bits_of_one_rank_that_compiled(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("grid", [GRID, pytest.param(DEEPSPEED, marks=needs_deepspeed)], ids=["ours", "deepspeed"])
 def test_no_placement_number_of_ranks_or_recomputing_changes_a_bit_of_a_compiled_run(
-    tiny: Tiny, cold: Result, kept: Path, tmp_path: Path
+    tiny: Tiny, cold: Result, kept: Path, tmp_path: Path, grid: Sequence[tuple[int, str, str]]
 ) -> None:
     results = {}
-    for ranks, placement, again in GRID:
-        out = tmp_path / f"{ranks}-{placement}-{again}"
-        settings = (f"train.placement={placement}", f"train.is_recomputed={again}")
-        train(tiny, out, *COMPILED, *settings, ranks=ranks, kept=kept)
-        results[out.name] = result_of(out)
+    for number, (ranks, placement, again) in enumerate(grid):
+        out = tmp_path / str(number)
+        settings = (*f"train.placement={placement}".split(), f"train.is_recomputed={again}")
+        train(tiny, out, *COMPILED, *settings, ranks=ranks, kept=kept, runner=run_released)
+        results[ranks, placement, again] = result_of(out)
     assert set(results.values()) == {cold}, results
 
 

@@ -13,7 +13,7 @@ from tests.train.ranks import call, run_ranks
 from tests.train.runs import Result, Tiny, events, finished_folder, result_of
 from tests.train.test_parallel import RICH, SHORT
 from tests.train.test_spikes import JUMPY
-from train.deepspeed_engine import check_version
+from train.needs import check_deepspeed
 from train.run import main
 
 OFFLOADED = "train.is_optimizer_offloaded=true"
@@ -114,9 +114,9 @@ def test_without_deepspeed_the_placement_is_refused(monkeypatch: pytest.MonkeyPa
     def absent(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr("train.deepspeed_engine.version", absent)
+    monkeypatch.setattr("train.needs.version", absent)
     with pytest.raises(ConfigError, match=r"need deepspeed 0\.19\.8, no deepspeed is installed"):
-        check_version()
-    monkeypatch.setattr("train.deepspeed_engine.version", lambda name: "0.20.0")
+        check_deepspeed()
+    monkeypatch.setattr("train.needs.version", lambda name: "0.20.0")
     with pytest.raises(ConfigError, match=r"deepspeed 0\.20\.0 is installed"):
-        check_version()
+        check_deepspeed()

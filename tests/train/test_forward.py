@@ -1,12 +1,20 @@
 """Narrow products, blocks computed again, the fused update: each keeps the promise. Real ranks."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
+from torch._inductor import config as inductor
+from torch._inductor.codegen.triton import TritonKernel
+from torch._inductor.runtime.benchmarking import may_ban_benchmarking
 
+from core.profile import Device
 from tests.train.ranks import run_ranks
 from tests.train.runs import Result, Tiny, result_of
+from train.forward import GPU_OPTIONS, new_model, run_as_asked
+from train.recipe import read_recipe
 from train.run import main
 
 PLACEMENTS = ("zero1", "fsdp2")
@@ -58,3 +66,33 @@ def test_neither_placement_nor_recomputing_changes_a_bit(results: dict[Key, Resu
 
 def test_every_profile_has_its_own_bits(results: dict[Key, Result]) -> None:
     assert len({results[1, "zero1", profile, False].weights for profile in PROFILES}) == len(PROFILES)
+
+
+def test_on_a_gpu_inductor_times_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def note(function: object, **how: object) -> object:
+        asked.append(how["options"])
+        return function
+
+    monkeypatch.setattr(torch, "compile", note)
+    monkeypatch.setattr("train.forward.keep_compiled", lambda *_, **__: None)
+    monkeypatch.setattr("train.forward.kept_folder", lambda profile: None)
+    recipe = read_recipe("smoke", ["profile.is_compiled=true", "profile.is_bound_to_cpu_model=true"])
+    run_as_asked(new_model(recipe), recipe)
+    cuda = replace(recipe.profile, device=Device.CUDA, environment={"CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
+    run_as_asked(new_model(recipe), replace(recipe, profile=cuda))
+    # A CPU's options, and with them what is generated there, are as they were before there were a GPU's.
+    assert asked[0] == {"max_autotune": False, "max_autotune_gemm": False, "coordinate_descent_tuning": False}
+    assert asked[-1] == GPU_OPTIONS
+    # Without Triton here, what its kernels would be told.
+    monkeypatch.setattr("torch.utils._triton.triton_hash_with_backend", lambda: "none")
+    with inductor.patch(GPU_OPTIONS):
+        told = TritonKernel.inductor_meta_common()  # type: ignore[no-untyped-call]
+        with pytest.raises(RuntimeError, match="deterministic mode"):
+            may_ban_benchmarking()
+    assert told["deterministic"] and not told["autotune_pointwise"] and not told["max_autotune_pointwise"]
+    # The control: by default they would be timed.
+    plain = TritonKernel.inductor_meta_common()  # type: ignore[no-untyped-call]
+    assert plain["autotune_pointwise"] and not plain["deterministic"]
+    may_ban_benchmarking()
