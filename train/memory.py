@@ -2,8 +2,12 @@
 
 Counted is what training asks the C library for (`asked`). On top come the process with Python and torch in it
 (PROCESS_BYTES) and what the library's heap keeps of pieces that were given back (`heap`). tests/train/test_memory.py
-holds `asked` against the peaks of real processes whose heap keeps nothing; `heap` itself is a round guess.
-What each placement holds is in held.py.
+holds `asked` against the peaks of real processes whose heap keeps nothing, and `total` with the process against those
+of processes as they are; `heap` itself is a round guess. What each placement holds is in held.py.
+
+Where there are GPUs, `sides` tells what lies on a rank's GPU and what in its node's memory: from reading the code and
+torch's and DeepSpeed's documentation, not exercised here. A CUDA context, NCCL's buffers and pages of DeepSpeed's own
+are not in it.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +21,10 @@ BF16 = 2
 # A rank that has imported torch and has trained a model of nearly nothing: 0.25 to 0.39 GB on the machines measured so
 # far. How much of torch's libraries the kernel maps differs by machine; a plan takes the most that was seen.
 PROCESS_BYTES = 400_000_000
+# The least that was seen; ranks of a machine share much of it, so that it counts once where a run is refused.
+LEAST_PROCESS_BYTES = 250_000_000
+# How far `asked` may lie from what a process really asks for: tests hold it to that.
+MARGIN = 0.2
 # The share of what comes and goes that glibc's heap keeps besides: pieces below 32 MB are not given back at once, and
 # leave holes that may not fit what is asked for next (mallopt(3), M_MMAP_THRESHOLD).
 HEAP_SHARE = 0.5
@@ -71,9 +79,45 @@ class Memory:
         return self.staying + self.coming
 
     @property
+    def least(self) -> int:
+        """What it needs for certain: `asked`, were it as far too high as it may be."""
+        return int((1 - MARGIN) * self.asked)
+
+    @property
     def total(self) -> int:
         """The peak without the process, with the slowest disk."""
         return self.staying + max(self.coming, max(self.exchange, self.update) + self.late) + self.heap
+
+
+NOTHING = Memory(**dict.fromkeys(Memory.__slots__, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where a rank's bytes lie: on its GPU, if it has one, and in its node's memory."""
+
+    gpu: Memory | None
+    host: Memory
+
+
+def sides(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Sides:
+    """Without GPUs all is the host's; with them a copy for a checkpoint, and what DeepSpeed offloads. Not exercised."""
+    whole = memory(recipe, cluster=cluster, seq_len=seq_len)
+    if recipe.profile.device is not Device.CUDA:
+        return Sides(None, whole)
+    # torch rounds page-locked pieces up to a power of two (ATen/core/CachingHostAllocator.h).
+    pinned = max(whole.snapshot - 1, 0).bit_length()
+    rounded = (1 << pinned) - whole.snapshot if whole.snapshot else 0
+    gpu, host = replace(whole, snapshot=0, late=0), replace(NOTHING, snapshot=whole.snapshot, late=whole.late)
+    if recipe.train.is_optimizer_offloaded:
+        # The partition of weights in fp32, the moments, and, at the update, the sum in its place and joined (held.py).
+        slice_ = -(-FP32 * recipe.model.parameter_count // cluster.ranks)
+        gpu = replace(gpu, weights=whole.weights - slice_, optimizer=0, rollback=0, update=whole.update - 2 * slice_)
+        host = replace(host, weights=slice_, optimizer=whole.optimizer, rollback=whole.rollback, update=2 * slice_)
+    return Sides(
+        replace(gpu, heap=heap_bytes(gpu)),
+        replace(host, heap=heap_bytes(host) + rounded),
+    )
 
 
 def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
@@ -101,10 +145,10 @@ def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
         update=part.update + _turned_bytes(recipe, ranks=cluster.ranks),
         heap=0,
     )
-    return replace(asked, heap=heap_bytes(asked, recipe=recipe))
+    return replace(asked, heap=heap_bytes(asked))
 
 
-def heap_bytes(asked: Memory, *, recipe: Recipe) -> int:
+def heap_bytes(asked: Memory) -> int:
     """What the heap keeps: a share of what comes and goes in pieces that are too small to be given back at once."""
     return int(HEAP_SHARE * asked.coming)
 
