@@ -18,7 +18,7 @@ from train.config import Objective
 from train.fit import GPU, NODE, check_fit, rooms_here
 from train.held import Cluster
 from train.machine import Room
-from train.memory import LEAST_PROCESS_BYTES, PROCESS_BYTES, Memory, activation_bytes, sides
+from train.memory import LEAST_PROCESS_BYTES, Memory, activation_bytes, process_bytes, sides
 from train.recipe import Recipe, heldout_tokens, read_recipe, window_tokens
 from train.seats import asked, here, told_idle, with_nodes
 from train.traffic import sent
@@ -88,7 +88,7 @@ def plan(
         recipe = replace(recipe, train=replace(recipe.train, micro_batch=2 * recipe.train.micro_batch))
     model, train = recipe.model, recipe.train
     held, traffic = sides(recipe, cluster=cluster, seq_len=seq_len), sent(recipe, cluster=cluster)
-    sharing = sharing_ranks or cluster.node_ranks
+    sharing, process = sharing_ranks or cluster.node_ranks, process_bytes(recipe.profile)
     tokens = train.micro_batches * train.micro_batch * seq_len
     evaluations = sum(train.is_evaluated(step) for step in range(1, train.steps + 1))
     return {
@@ -103,12 +103,12 @@ def plan(
         "flops_of_evaluations": model.flops_per_token(seq_len) // 3 * evaluated_tokens * evaluations,
         **({"flops_of_reference": model.flops_per_token(seq_len) // 3 * tokens * train.steps} if is_paired else {}),
         **({"bytes_per_gpu": _parts(held.gpu)} if held.gpu else {}),
-        "bytes_per_rank": _parts(held.host) | {"process": PROCESS_BYTES},
+        "bytes_per_rank": _parts(held.host) | {"process": process},
         "activation_bytes_recomputed": activation_bytes(recipe, seq_len=seq_len, is_recomputed=True),
         "sent_bytes_per_step": traffic.total,
         "sent_bytes_inside_node": traffic.inside,
         "sharing_ranks": sharing,
-        "bytes_of_node": sharing * (held.host.total + PROCESS_BYTES),
+        "bytes_of_node": sharing * (held.host.total + process),
         "least_bytes_of_node": sharing * held.host.least + LEAST_PROCESS_BYTES,
         **({"bytes_of_gpu": held.gpu.total, "least_bytes_of_gpu": held.gpu.least} if held.gpu else {}),
     }

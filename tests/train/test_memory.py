@@ -18,6 +18,8 @@ from train.memory import MARGIN, memory, sides
 from train.recipe import read_recipe
 from train.traffic import sent
 
+# Of compiled ranks 9 % less was seen to 7 % more.
+NATIVE_MARGIN = 0.15
 # Of what is sent: headers, losses, roots and norms, and what pads uneven shards.
 SENT_MARGIN, SENT_BESIDES = 0.02, 100_000
 # 38 MB of weights, and more of activations than of weights in a micro-batch.
@@ -133,12 +135,18 @@ NATIVE_SHAPES = {
         *("model.dim=256", "model.n_layers=6", "model.n_heads=8", "model.n_kv_heads=8", "model.ffn_dim=768"),
         *("model.vocab_size=1024", "train.micro_batches=1", "train.micro_batch=8"),
     ),
-    # Logits and their gradient.
+    # Logits most of all.
     "headed": (
         *("model.dim=256", "model.n_layers=2", "model.n_heads=4", "model.n_kv_heads=4", "model.ffn_dim=768"),
         *("model.vocab_size=32768", "train.micro_batches=1", "train.micro_batch=8"),
     ),
 }
+# None of them had a part in the formulas.
+UNSEEN = (
+    *("model.dim=384", "model.n_layers=4", "model.n_heads=6", "model.n_kv_heads=2", "model.ffn_dim=1024"),
+    *("model.vocab_size=12288", "train.micro_batches=2", "train.micro_batch=6"),
+)
+NATIVE_SHAPES |= {"unseen": UNSEEN, "recomputed": (*UNSEEN, "train.is_recomputed=true")}
 needs_bf16 = pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="profile native needs a CPU with avx512_bf16")
 
 
@@ -163,7 +171,7 @@ def test_a_compiled_rank_of_profile_native_holds_what_was_planned(
         ["smoke", f"run.inputs={long_windows}", *overrides, *STEPS], folder=tmp_path, is_returning=True
     )
     planned = memory(read_recipe("smoke", overrides), cluster=Cluster(ranks=1), seq_len=512)
-    assert abs(peak / planned.asked - 1) < MARGIN, f"measured {peak}, planned {planned.asked}: {planned}"
+    assert abs(peak / planned.asked - 1) < NATIVE_MARGIN, f"measured {peak}, planned {planned.asked}: {planned}"
 
 
 def check_total(arguments: list[str], folder: Path, *, ranks: int) -> None:
