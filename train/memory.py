@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from core.profile import Attention, Compute, Device, ProfileConfig
 from train.config import Optimizer, Placement
-from train.held import FP32, Cluster, held, matrix_parameters, owned_bytes
+from train.held import FP32, Cluster, held, matrix_parameters, offloaded_weights, owned_bytes
 from train.recipe import Recipe
 
 BF16 = 2
@@ -29,7 +29,7 @@ LEAST_PROCESS_BYTES = 250_000_000
 MARGIN = 0.2
 # The share of what comes and goes that glibc's heap keeps besides: pieces below 32 MB are not given back at once, and
 # leave holes that may not fit what is asked for next (mallopt(3), M_MMAP_THRESHOLD).
-HEAP_SHARE = 0.5
+HEAP_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,13 @@ def sides(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Sides:
     rounded = (1 << pinned) - whole.snapshot if whole.snapshot else 0
     gpu, host = replace(whole, snapshot=0, late=0), replace(NOTHING, snapshot=whole.snapshot, late=whole.late)
     if recipe.train.is_optimizer_offloaded:
-        # The partition of weights in fp32, the moments, and, at the update, the sum in its place and joined (held.py).
-        slice_ = -(-FP32 * recipe.model.parameter_count // cluster.ranks)
-        gpu = replace(gpu, weights=whole.weights - slice_, optimizer=0, rollback=0, update=whole.update - 2 * slice_)
-        host = replace(host, weights=slice_, optimizer=whole.optimizer, rollback=whole.rollback, update=2 * slice_)
+        # At the update the sum comes to the host, and is joined there (held.py).
+        moved, slice_ = (
+            offloaded_weights(recipe, cluster.ranks),
+            -(-FP32 * recipe.model.parameter_count // cluster.ranks),
+        )
+        gpu = replace(gpu, weights=whole.weights - moved, optimizer=0, rollback=0, update=whole.update - slice_)
+        host = replace(host, weights=moved, optimizer=whole.optimizer, rollback=whole.rollback, update=slice_)
     return Sides(
         replace(gpu, heap=heap_bytes(gpu)),
         replace(host, heap=heap_bytes(host) + rounded),

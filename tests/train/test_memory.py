@@ -51,11 +51,23 @@ MORE = {
 SMOKE: tuple[str, list[str]] = ("smoke", [])
 
 
+def gathered_first(case: Case, shape: tuple[str, ...]) -> int:
+    """How often two ranks at stage 3 gather all weights in the first step, which is measured, beyond what is planned.
+
+    DeepSpeed gives weights up at once until it has learned their order, and gathers those again behind the update that
+    have fewer than 100,000 elements (stage3_param_persistence_threshold): in the broad shape, all.
+    """
+    is_learned = "train.placement=deepspeed3" in case.overrides
+    return is_learned * (2 if shape is BROAD else 1)
+
+
 def check(tiny: Tiny, folder: Path, case: Case, shape: tuple[str, ...]) -> None:
-    seen = measure(tiny, folder, case, shape)
+    # A rank without work measures nothing.
+    work = (*shape, f"train.micro_batches={case.ranks}") if shape is BROAD and case.ranks > 3 else shape
+    seen = measure(tiny, folder, case, work)
     ratio = seen.peak / seen.planned.asked
     assert abs(ratio - 1) < MARGIN, f"measured {seen.peak}, planned {seen.planned.asked}: {seen.planned}"
-    planned = seen.planned_sent.total
+    planned = seen.planned_sent.total + gathered_first(case, shape) * 2 * seen.recipe.model.parameter_count
     assert abs(seen.sent - planned) <= SENT_MARGIN * planned + SENT_BESIDES, f"sent {seen.sent}, planned {planned}"
 
 
@@ -124,7 +136,7 @@ def test_more_ranks_in_a_node_leave_less_to_send_across_nodes() -> None:
 
 NATIVE = ("profile=native", "pack.seq_len=512", "model.max_seq_len=512", "train.save_every_steps=1")
 STEPS = ("train.steps=2", "train.warmup_steps=1")
-NATIVE_SHAPES = {
+NATIVE_SHAPES: dict[str, tuple[str, ...]] = {
     # As much of weights, moments and partial sums as of activations.
     "deep": (
         *("model.dim=512", "model.n_layers=6", "model.n_heads=8", "model.n_kv_heads=4", "model.ffn_dim=1536"),
@@ -215,7 +227,9 @@ def test_on_gpus_what_is_offloaded_and_what_a_checkpoint_copies_is_the_hosts() -
     # Weights and two moments of this rank's chunks.
     assert abs(kept.host.snapshot / (3 * slice_) - 1) < 0.5
     assert (offloaded.gpu.optimizer, offloaded.host.optimizer) == (0, 2 * slice_)
-    assert kept.gpu.weights - offloaded.gpu.weights == offloaded.host.weights == slice_
+    # The partition in fp32; the places for its gradient and for updated weights are the host's alone.
+    assert kept.gpu.weights - offloaded.gpu.weights == slice_
+    assert offloaded.host.weights == 3 * slice_
     assert offloaded.gpu.least < kept.gpu.least and offloaded.host.least > kept.host.least
     # Without GPUs nothing is split.
     on_cpu = sides(read_recipe("smoke", [cuda[1]]), cluster=cluster, seq_len=128)
