@@ -19,6 +19,8 @@ QUERY = ("name", "compute_cap", "driver_version")
 # Of these a version must be known: with another one, a product or a sum may have other bits.
 LIBRARIES = ("cublas", "cuda-runtime", "cudnn", "nccl")
 COMPILERS = ("triton", "pytorch-triton")
+# The unit of what nvidia-smi says of memory.
+MEBIBYTE = 1 << 20
 
 
 @cache
@@ -30,22 +32,26 @@ def gpu_facts() -> dict[str, Any]:
     return {**_cards(), "libraries": _libraries()}
 
 
+def smallest_gpu() -> tuple[int, int]:
+    """Bytes that a GPU of this machine has in all, and bytes that are free on one: the least of each over its GPUs.
+
+    Raises ConfigError naming the first check that fails.
+    """
+    rows = _asked("memory.total,memory.free", "--format=csv,noheader,nounits")
+    sizes = [[word.strip() for word in row.split(",")] for row in rows]
+    if not all(len(row) == 2 and row[0].isdecimal() and row[1].isdecimal() for row in sizes):
+        raise failed("gpu.memory", f"{TOOL} says {rows[0]!r} of its memory; give --memory-gb")
+    whole, free = (min(int(row[column]) for row in sizes) * MEBIBYTE for column in (0, 1))
+    return whole, free
+
+
 def failed(check: str, told: str) -> ConfigError:
     """The error of a check that a GPU profile asks for and this machine does not pass."""
     return ConfigError(f"a cuda profile cannot be honoured here: check {check} failed, {told}")
 
 
 def _cards() -> dict[str, str]:
-    if not DRIVER.exists():
-        raise failed("gpu.driver", f"there is no {DRIVER}; take a machine with an NVIDIA GPU, or another profile")
-    if not shutil.which(TOOL):
-        raise failed("gpu.tool", f"there is no {TOOL}, which names model and driver; install the driver's tools")
-    command = [TOOL, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    kinds = sorted({line.strip() for line in asked.stdout.splitlines() if line.strip()})
-    if asked.returncode or not kinds:
-        told = (asked.stderr or asked.stdout).strip().splitlines() or ["it named no GPU"]
-        raise failed("gpu.tool", f"{TOOL} ended with exit code {asked.returncode} ({told[0]}); mend the driver")
+    kinds = sorted(set(_asked(",".join(QUERY), "--format=csv,noheader")))
     values = [value.strip() for value in kinds[0].split(",")]
     if len(kinds) > 1 or len(values) != len(QUERY):
         raise failed("gpu.model", f"the GPUs are {'; '.join(kinds)}; a profile holds for one model and driver")
@@ -61,3 +67,17 @@ def _libraries() -> dict[str, str]:
             "gpu.libraries", f"no package nvidia-{missing[0]} tells its version; install torch's wheel for CUDA"
         )
     return dict(sorted(found.items()))
+
+
+def _asked(query: str, form: str) -> list[str]:
+    """What nvidia-smi says of every GPU, a line each."""
+    if not DRIVER.exists():
+        raise failed("gpu.driver", f"there is no {DRIVER}; take a machine with an NVIDIA GPU, or another profile")
+    if not shutil.which(TOOL):
+        raise failed("gpu.tool", f"there is no {TOOL}, which names model and driver; install the driver's tools")
+    asked = subprocess.run([TOOL, f"--query-gpu={query}", form], capture_output=True, text=True, check=False)
+    rows = [line.strip() for line in asked.stdout.splitlines() if line.strip()]
+    if asked.returncode or not rows:
+        told = (asked.stderr or asked.stdout).strip().splitlines() or ["it named no GPU"]
+        raise failed("gpu.tool", f"{TOOL} ended with exit code {asked.returncode} ({told[0]}); mend the driver")
+    return rows

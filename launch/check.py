@@ -56,6 +56,8 @@ def check(recipe: str, overrides: Sequence[str], *, stages: list[Stage], root: P
         # Folders that read the same section say the same of it.
         lines = dict.fromkeys(_line(folder, said[folder]) for folder in refused)
         raise error_of(checks[refused[0]].returncode, "; ".join(lines))
+    warnings = [line for words in said.values() for line in words.splitlines() if line.startswith("warning: ")]
+    sys.stderr.write("".join(f"{line}\n" for line in dict.fromkeys(warnings)))
     return run, config
 
 

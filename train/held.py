@@ -214,9 +214,18 @@ def _deepspeed(recipe: Recipe, ranks: int) -> Held:
         partials, gradients, exchange = count * slice_, 3 * unit, (count + 1) * slice_
     # The sum, its copy in the engine's place, and the engine's own joined copy.
     update = 3 * slice_
+    if recipe.train.is_optimizer_offloaded:
+        # That place is always there, and so is, below stage 3, what updated weights pass through.
+        weights, update = weights + offloaded_weights(recipe, ranks) - slice_, 2 * slice_
     return Held(
         weights=weights, gathered=gathered, partials=partials, gradients=gradients, exchange=exchange, update=update
     )
+
+
+def offloaded_weights(recipe: Recipe, ranks: int) -> int:
+    """DeepSpeed's optimizer on the host: its partition of the weights in fp32, and what stands ready beside it."""
+    slices = 3 if recipe.train.placement.deepspeed_stage < 3 else 2
+    return slices * -(-FP32 * recipe.model.parameter_count // ranks)
 
 
 def _gathered(recipe: Recipe) -> int:

@@ -1,6 +1,7 @@
-"""How much memory there is for new processes: what the kernel could give, and what the control group leaves of it."""
+"""How much memory there is: what the kernel has, what it could give to new processes, and what control groups leave."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigError
@@ -14,18 +15,36 @@ STATISTICS = "memory.stat"
 DROPPABLE = ("inactive_file", "total_inactive_file")
 
 
-def available_bytes(root: Path = Path("/")) -> int:
-    """Bytes without swapping, in the file system below `root`. Raises ConfigError if the kernel does not tell."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Bytes of one memory, a machine's or a GPU's: all of it, and what is free for new processes."""
+
+    whole: int
+    free: int
+
+
+def machine_room(root: Path = Path("/")) -> Room:
+    """This machine's, without swap, or what its control groups allow, if that is less; files are below `root`.
+
+    Raises ConfigError if the kernel does not tell.
+    """
+    groups = list(_limits(root))
+    return Room(
+        whole=min([_of_kernel(root, "MemTotal"), *(limit for limit, _ in groups)]),
+        free=min([_of_kernel(root, "MemAvailable"), *(limit - used for limit, used in groups)]),
+    )
+
+
+def _of_kernel(root: Path, wanted: str) -> int:
     for line in (root / MEMINFO).read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return min(int(value.split()[0]) * 1024, *_left_by_groups(root))
-    raise ConfigError(f"{root / MEMINFO} does not tell the available memory; give --memory-gb")
+        if name == wanted:
+            return int(value.split()[0]) * 1024
+    raise ConfigError(f"{root / MEMINFO} does not tell {wanted}; give --memory-gb")
 
 
-def _left_by_groups(root: Path) -> Iterator[int]:
-    """What this process's group, and every group above it, leaves; a large number where none has a limit."""
-    yield 1 << 62
+def _limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use, without what can be dropped, of this process's group and of every group above it that has one."""
     path = root / GROUPS
     rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for row in rows:
@@ -37,15 +56,15 @@ def _left_by_groups(root: Path) -> Iterator[int]:
             inner = mount / group.lstrip("/")
             # In a container the group's own folder may be what is mounted.
             for folder in {mount, *(one for one in (inner, *inner.parents) if one.is_relative_to(mount))}:
-                yield from _left(folder, limit, usage)
+                yield from _limit(folder, limit, usage)
 
 
-def _left(folder: Path, limit: str, usage: str) -> Iterator[int]:
+def _limit(folder: Path, limit: str, usage: str) -> Iterator[tuple[int, int]]:
     if not (folder / limit).is_file() or not (folder / usage).is_file():
         return
     most = (folder / limit).read_text(encoding="utf-8").strip()
     if most.isdecimal():
-        yield int(most) - int((folder / usage).read_text(encoding="utf-8")) + _droppable(folder)
+        yield int(most), int((folder / usage).read_text(encoding="utf-8")) - _droppable(folder)
 
 
 def _droppable(folder: Path) -> int:

@@ -1,25 +1,35 @@
 """Bytes that a rank holds at its peak: formulas of recipe, placement and number of ranks. Free of torch.
 
 Counted is what training asks the C library for (`asked`). On top come the process with Python and torch in it
-(PROCESS_BYTES) and what the library's heap keeps of pieces that were given back (`heap`). tests/train/test_memory.py
-holds `asked` against the peaks of real processes whose heap keeps nothing; `heap` itself is a round guess.
-What each placement holds is in held.py.
+(`process_bytes`) and what the library's heap keeps of pieces that were given back (`heap`). tests/train/test_memory.py
+holds `asked` against the peaks of real processes whose heap keeps nothing, and `total` with the process against those
+of processes as they are; `heap` itself is a round guess. What each placement holds is in held.py.
+
+Where there are GPUs, `sides` tells what lies on a rank's GPU and what in its node's memory: from reading the code and
+torch's and DeepSpeed's documentation, not exercised here. A CUDA context, NCCL's buffers and pages of DeepSpeed's own
+are not in it.
 """
 
 from dataclasses import dataclass, replace
 
-from core.profile import Attention, Compute, Device
+from core.profile import Attention, Compute, Device, ProfileConfig
 from train.config import Optimizer, Placement
-from train.held import FP32, Cluster, held, matrix_parameters, owned_bytes
+from train.held import FP32, Cluster, held, matrix_parameters, offloaded_weights, owned_bytes
 from train.recipe import Recipe
 
 BF16 = 2
 # A rank that has imported torch and has trained a model of nearly nothing: 0.25 to 0.39 GB on the machines measured so
 # far. How much of torch's libraries the kernel maps differs by machine; a plan takes the most that was seen.
 PROCESS_BYTES = 400_000_000
+# What torch's compiler takes of a process besides: 0.10 GB where what it made is kept, 0.13 where it makes it.
+COMPILER_BYTES = 150_000_000
+# The least that was seen; ranks of a machine share much of it, so that it counts once where a run is refused.
+LEAST_PROCESS_BYTES = 250_000_000
+# How far `asked` may lie from what a process really asks for: tests hold it to that.
+MARGIN = 0.2
 # The share of what comes and goes that glibc's heap keeps besides: pieces below 32 MB are not given back at once, and
 # leave holes that may not fit what is asked for next (mallopt(3), M_MMAP_THRESHOLD).
-HEAP_SHARE = 0.5
+HEAP_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +81,48 @@ class Memory:
         return self.staying + self.coming
 
     @property
+    def least(self) -> int:
+        """What it needs for certain: `asked`, were it as far too high as it may be."""
+        return int((1 - MARGIN) * self.asked)
+
+    @property
     def total(self) -> int:
         """The peak without the process, with the slowest disk."""
         return self.staying + max(self.coming, max(self.exchange, self.update) + self.late) + self.heap
+
+
+NOTHING = Memory(**dict.fromkeys(Memory.__slots__, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where a rank's bytes lie: on its GPU, if it has one, and in its node's memory."""
+
+    gpu: Memory | None
+    host: Memory
+
+
+def sides(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Sides:
+    """Without GPUs all is the host's; with them a copy for a checkpoint, and what DeepSpeed offloads. Not exercised."""
+    whole = memory(recipe, cluster=cluster, seq_len=seq_len)
+    if recipe.profile.device is not Device.CUDA:
+        return Sides(None, whole)
+    # torch rounds page-locked pieces up to a power of two (ATen/core/CachingHostAllocator.h).
+    pinned = max(whole.snapshot - 1, 0).bit_length()
+    rounded = (1 << pinned) - whole.snapshot if whole.snapshot else 0
+    gpu, host = replace(whole, snapshot=0, late=0), replace(NOTHING, snapshot=whole.snapshot, late=whole.late)
+    if recipe.train.is_optimizer_offloaded:
+        # At the update the sum comes to the host, and is joined there (held.py).
+        moved, slice_ = (
+            offloaded_weights(recipe, cluster.ranks),
+            -(-FP32 * recipe.model.parameter_count // cluster.ranks),
+        )
+        gpu = replace(gpu, weights=whole.weights - moved, optimizer=0, rollback=0, update=whole.update - slice_)
+        host = replace(host, weights=moved, optimizer=whole.optimizer, rollback=whole.rollback, update=slice_)
+    return Sides(
+        replace(gpu, heap=heap_bytes(gpu)),
+        replace(host, heap=heap_bytes(host) + rounded),
+    )
 
 
 def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
@@ -101,10 +150,15 @@ def memory(recipe: Recipe, *, cluster: Cluster, seq_len: int) -> Memory:
         update=part.update + _turned_bytes(recipe, ranks=cluster.ranks),
         heap=0,
     )
-    return replace(asked, heap=heap_bytes(asked, recipe=recipe))
+    return replace(asked, heap=heap_bytes(asked))
 
 
-def heap_bytes(asked: Memory, *, recipe: Recipe) -> int:
+def process_bytes(profile: ProfileConfig) -> int:
+    """Of a rank that trains nearly nothing."""
+    return PROCESS_BYTES + (COMPILER_BYTES if profile.is_compiled else 0)
+
+
+def heap_bytes(asked: Memory) -> int:
     """What the heap keeps: a share of what comes and goes in pieces that are too small to be given back at once."""
     return int(HEAP_SHARE * asked.coming)
 
@@ -116,10 +170,10 @@ def moment_count(recipe: Recipe) -> int:
 
 
 def activation_bytes(recipe: Recipe, *, seq_len: int, is_recomputed: bool = False) -> int:
-    """What backward needs of a micro-batch's forward, and the logits' gradients, with which backward begins.
+    """What backward needs of a micro-batch's forward, and what stands beside it when backward begins.
 
-    As operations stand in model/. Compiled (forward.py), narrow weights are there for one block alone and for the head,
-    and logits and their gradient stand once each in the type of products.
+    As operations stand in model/: the gradients of the logits. Compiled (forward.py), narrow weights are there for one
+    block and for the head alone.
     """
     model, is_narrow = recipe.model, recipe.profile.compute is Compute.BF16
     tokens = recipe.train.micro_batch * seq_len
@@ -129,11 +183,21 @@ def activation_bytes(recipe: Recipe, *, seq_len: int, is_recomputed: bool = Fals
     kept = matrix_parameters(model) // (model.n_layers if is_recomputed or recipe.profile.is_compiled else 1)
     weights = BF16 * (kept + model.vocab_size * model.dim) if is_narrow else 0
     if recipe.profile.is_compiled:
-        logits = 2 * (BF16 if is_narrow else FP32)
+        beside = max(_head_bytes(recipe, tokens=tokens), block)
     else:
         # Kept: log-probabilities; for a moment: their gradient and the logits', in bf16 once more.
         logits = FP32 * (3 + (model.logit_softcap > 0) + (recipe.train.z_loss > 0)) + (BF16 if is_narrow else 0)
-    return blocks + weights + tokens * (FP32 * 3 * model.dim + logits * model.vocab_size)
+        beside = tokens * logits * model.vocab_size
+    return blocks + weights + tokens * FP32 * 3 * model.dim + beside
+
+
+def _head_bytes(recipe: Recipe, *, tokens: int) -> int:
+    """Compiled: logits, which become their gradient in place, and the gradient of the head's weights beside them.
+
+    They are gone when the last block's backward begins, whose gradients take about what is kept of a block.
+    """
+    size, wide = (BF16, BF16 + FP32) if recipe.profile.compute is Compute.BF16 else (FP32, FP32)
+    return recipe.model.vocab_size * (size * tokens + wide * recipe.model.dim)
 
 
 def _turned_bytes(recipe: Recipe, *, ranks: int) -> int:

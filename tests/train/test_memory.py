@@ -9,20 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
+from core.profile import cpu_flags
 from tests.conftest import run_module
-from tests.train.peaks import Case, measure
+from tests.train.peaks import Case, measure, measure_alone
 from tests.train.runs import Tiny
-from train.config import Placement
 from train.held import Cluster
-from train.machine import available_bytes
-from train.memory import memory
-from train.plan import check_fit, plan
+from train.memory import MARGIN, memory, sides
 from train.recipe import read_recipe
 from train.traffic import sent
 
-# What is freed a little earlier than the formula says, copies that fully_shard and DeepSpeed make besides, gloo's own.
-MARGIN = 0.2
+# Of compiled ranks 9 % less was seen to 7 % more.
+NATIVE_MARGIN = 0.15
 # Of what is sent: headers, losses, roots and norms, and what pads uneven shards.
 SENT_MARGIN, SENT_BESIDES = 0.02, 100_000
 # 38 MB of weights, and more of activations than of weights in a micro-batch.
@@ -54,11 +51,23 @@ MORE = {
 SMOKE: tuple[str, list[str]] = ("smoke", [])
 
 
+def gathered_first(case: Case, shape: tuple[str, ...]) -> int:
+    """How often two ranks at stage 3 gather all weights in the first step, which is measured, beyond what is planned.
+
+    DeepSpeed gives weights up at once until it has learned their order, and gathers those again behind the update that
+    have fewer than 100,000 elements (stage3_param_persistence_threshold): in the broad shape, all.
+    """
+    is_learned = "train.placement=deepspeed3" in case.overrides
+    return is_learned * (2 if shape is BROAD else 1)
+
+
 def check(tiny: Tiny, folder: Path, case: Case, shape: tuple[str, ...]) -> None:
-    seen = measure(tiny, folder, case, shape)
+    # A rank without work measures nothing.
+    work = (*shape, f"train.micro_batches={case.ranks}") if shape is BROAD and case.ranks > 3 else shape
+    seen = measure(tiny, folder, case, work)
     ratio = seen.peak / seen.planned.asked
     assert abs(ratio - 1) < MARGIN, f"measured {seen.peak}, planned {seen.planned.asked}: {seen.planned}"
-    planned = seen.planned_sent.total
+    planned = seen.planned_sent.total + gathered_first(case, shape) * 2 * seen.recipe.model.parameter_count
     assert abs(seen.sent - planned) <= SENT_MARGIN * planned + SENT_BESIDES, f"sent {seen.sent}, planned {planned}"
 
 
@@ -125,47 +134,103 @@ def test_more_ranks_in_a_node_leave_less_to_send_across_nodes() -> None:
     assert two.inside > two.across
 
 
-@pytest.mark.parametrize("placement", list(Placement))
-def test_every_placement_has_a_plan_that_is_refused_where_it_does_not_fit(placement: Placement) -> None:
-    recipe = read_recipe("smoke", [f"train.placement={placement.value}"])
-    planned = plan(recipe, cluster=Cluster(ranks=4, node_ranks=2), seq_len=128)
-    assert planned["sent_bytes_per_step"] > planned["parameters"]
-    check_fit(planned, has=planned["bytes_of_node"])
-    with pytest.raises(ConfigError, match=r"2 ranks need .* GB at their peak, and there are 0\.5 GB"):
-        check_fit(planned, has=500_000_000)
+NATIVE = ("profile=native", "pack.seq_len=512", "model.max_seq_len=512", "train.save_every_steps=1")
+STEPS = ("train.steps=2", "train.warmup_steps=1")
+NATIVE_SHAPES: dict[str, tuple[str, ...]] = {
+    # As much of weights, moments and partial sums as of activations.
+    "deep": (
+        *("model.dim=512", "model.n_layers=6", "model.n_heads=8", "model.n_kv_heads=4", "model.ffn_dim=1536"),
+        *("model.vocab_size=8192", "train.micro_batches=3", "train.micro_batch=4"),
+    ),
+    # Blocks' activations, and attention's shares most of all.
+    "wide": (
+        *("model.dim=256", "model.n_layers=6", "model.n_heads=8", "model.n_kv_heads=8", "model.ffn_dim=768"),
+        *("model.vocab_size=1024", "train.micro_batches=1", "train.micro_batch=8"),
+    ),
+    # Logits most of all.
+    "headed": (
+        *("model.dim=256", "model.n_layers=2", "model.n_heads=4", "model.n_kv_heads=4", "model.ffn_dim=768"),
+        *("model.vocab_size=32768", "train.micro_batches=1", "train.micro_batch=8"),
+    ),
+}
+# None of them had a part in the formulas.
+UNSEEN = (
+    *("model.dim=384", "model.n_layers=4", "model.n_heads=6", "model.n_kv_heads=2", "model.ffn_dim=1024"),
+    *("model.vocab_size=12288", "train.micro_batches=2", "train.micro_batch=6"),
+)
+NATIVE_SHAPES |= {"unseen": UNSEEN, "recomputed": (*UNSEEN, "train.is_recomputed=true")}
+needs_bf16 = pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="profile native needs a CPU with avx512_bf16")
 
 
-def test_the_verb_prints_numbers_and_ends_with_64_where_nothing_fits() -> None:
-    made = run_module("train", "plan", *SMOKE[:1], "--json", "--ranks", "2")
+@pytest.fixture(scope="module")
+def long_windows(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny corpus in windows of 512 tokens, of which blocked attention makes several blocks."""
+    out = tmp_path_factory.mktemp("long")
+    places = (f"run.out={out}", f"run.inputs={tiny.inputs}")
+    made = run_module("data", "pack", tiny.recipe, *places, "pack.seq_len=512")
     assert made.returncode == 0, made.stderr
-    told = json.loads(made.stdout)
-    assert told["parameters"] == 3_147_456
-    assert told["bytes_per_rank"]["weights"] == 4 * told["parameters"]
-    refused = run_module("train", "plan", "smoke", "--memory-gb", "0.1")
-    assert refused.returncode == 64
-    assert "lower train.micro_batch" in refused.stderr
+    return out
 
 
-def _kernel(folder: Path, groups: str, files: dict[str, str]) -> Path:
-    """A file system that tells of 8 GB, and of control groups."""
-    for name, content in {"proc/meminfo": "MemAvailable: 8000000 kB\n", "proc/self/cgroup": groups, **files}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return folder
-
-
-def test_a_control_groups_limit_counts_whatever_its_version_and_wherever_above_it_stands(tmp_path: Path) -> None:
-    free = _kernel(tmp_path / "free", "0::/job\n", {"sys/fs/cgroup/job/memory.max": "max\n"})
-    assert available_bytes(free) == 8_000_000 * 1024
-    files = {"memory.max": "3000000000\n", "memory.current": "2000000000\n", "memory.stat": "inactive_file 500000000\n"}
-    second = _kernel(
-        tmp_path / "second", "0::/job/step\n", {f"sys/fs/cgroup/job/{name}": text for name, text in files.items()}
+@needs_bf16
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NATIVE_SHAPES)
+def test_a_compiled_rank_of_profile_native_holds_what_was_planned(
+    long_windows: Path, tmp_path: Path, name: str
+) -> None:
+    overrides = (*NATIVE, *NATIVE_SHAPES[name])
+    peak = measure_alone(
+        ["smoke", f"run.inputs={long_windows}", *overrides, *STEPS], folder=tmp_path, is_returning=True
     )
-    assert available_bytes(second) == 1_500_000_000
-    files = {"memory.limit_in_bytes": "2000000000\n", "memory.usage_in_bytes": "1500000000\n"}
-    first = _kernel(
-        tmp_path / "first",
-        "5:devices:/\n4:memory:/pod\n0::/\n",
-        {f"sys/fs/cgroup/memory/{name}": text for name, text in files.items()},
+    planned = memory(read_recipe("smoke", overrides), cluster=Cluster(ranks=1), seq_len=512)
+    assert abs(peak / planned.asked - 1) < NATIVE_MARGIN, f"measured {peak}, planned {planned.asked}: {planned}"
+
+
+def check_total(arguments: list[str], folder: Path, *, ranks: int) -> None:
+    """A real run, with the heap as it is, has no more than the plan prints, and that is not the double of it."""
+    peak = measure_alone([*arguments, *STEPS], folder=folder, is_returning=False, ranks=ranks)
+    told = run_module("train", "plan", *arguments, "--json", f"--ranks={ranks}")
+    assert told.returncode == 0, told.stderr
+    planned = json.loads(told.stdout)["bytes_per_rank"]
+    assert planned["total"] / 2 < peak <= planned["total"] + planned["process"], f"measured {peak}, planned {planned}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("shape", [DEEP, BROAD], ids=["deep", "broad"])
+def test_a_real_process_has_no_more_than_the_plan_prints(
+    tiny: Tiny, tmp_path: Path, shape: tuple[str, ...], ranks: int
+) -> None:
+    recipe, *places = tiny.arguments(tmp_path, *shape, "train.save_every_steps=1")
+    check_total([recipe, *places], tmp_path, ranks=ranks)
+
+
+@needs_bf16
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NATIVE_SHAPES)
+def test_a_real_compiled_process_has_no_more_than_the_plan_prints(
+    long_windows: Path, tmp_path: Path, name: str
+) -> None:
+    arguments = ["smoke", f"run.inputs={long_windows}", *NATIVE, *NATIVE_SHAPES[name]]
+    check_total(arguments, tmp_path, ranks=1)
+
+
+def test_on_gpus_what_is_offloaded_and_what_a_checkpoint_copies_is_the_hosts() -> None:
+    cluster, cuda = Cluster(ranks=4, node_ranks=4), ("profile=cuda", "train.placement=deepspeed2")
+    kept, offloaded = (
+        sides(read_recipe("smoke", [*cuda, *more]), cluster=cluster, seq_len=128)
+        for more in ((), ("train.is_optimizer_offloaded=true",))
     )
-    assert available_bytes(first) == 500_000_000
+    slice_ = 4 * 3_147_456 // 4
+    assert kept.gpu and offloaded.gpu
+    assert (kept.host.optimizer, kept.host.weights, kept.gpu.snapshot) == (0, 0, 0)
+    # Weights and two moments of this rank's chunks.
+    assert abs(kept.host.snapshot / (3 * slice_) - 1) < 0.5
+    assert (offloaded.gpu.optimizer, offloaded.host.optimizer) == (0, 2 * slice_)
+    # The partition in fp32; the places for its gradient and for updated weights are the host's alone.
+    assert kept.gpu.weights - offloaded.gpu.weights == slice_
+    assert offloaded.host.weights == 3 * slice_
+    assert offloaded.gpu.least < kept.gpu.least and offloaded.host.least > kept.host.least
+    # Without GPUs nothing is split.
+    on_cpu = sides(read_recipe("smoke", [cuda[1]]), cluster=cluster, seq_len=128)
+    assert on_cpu.gpu is None and on_cpu.host.optimizer == 2 * slice_
