@@ -72,13 +72,12 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
 
 def recipe_and_overrides(arguments: Sequence[str], usage: str) -> tuple[str, list[str]]:
     """Split `RECIPE [key=value ...]`. Raises ConfigError with the usage if it has another form."""
+    told = f"usage: {usage} {RECIPE}; --help tells all that it takes"
     if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
-        raise ConfigError(f"no recipe given; usage: {usage} {RECIPE}; --help tells all that it takes")
+        raise ConfigError(f"no recipe given; {told}")
     strange = [text for text in arguments[1:] if "=" not in text]
     if strange:
-        raise ConfigError(
-            f"{strange[0]!r} is not of the form key=value; usage: {usage} {RECIPE}; --help tells all that it takes"
-        )
+        raise ConfigError(f"{strange[0]!r} is not of the form key=value; {told}")
     return arguments[0], list(arguments[1:])
 
 

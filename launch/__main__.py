@@ -44,6 +44,12 @@ VERBS = {
             "NODE": "the node's name",
         },
     ),
+    "fields": Verb(
+        "launch.fields:main",
+        "print the fields that a recipe may have: type, default, what each is",
+        form="[SECTION|SECTION.FIELD]",
+        options={"SECTION": "such as train; default all", "SECTION.FIELD": "such as train.spikes or train.lr"},
+    ),
     "check": Verb("launch.check:main", "check every section of a recipe; says nothing if all is well"),
     "render": Verb(
         "launch.render:render_main",
