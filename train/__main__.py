@@ -84,6 +84,12 @@ VERBS = {
             "--to CHECKPOINTS": "the folder to make the checkpoint in",
         },
     ),
+    "send-wandb": Verb(
+        "train.wandb_online:main",
+        "send a run's numbers to Weights & Biases (train.wandb=online starts it)",
+        form="WITNESS",
+        options={"WITNESS": "the run's folder witness/; numbers come by standard input"},
+    ),
     "rates": Verb("train.rates:main", "print the learning rate of every step of a recipe"),
     "check": Verb("train.check:main", "check the sections of a recipe that train/ reads"),
 }

@@ -100,10 +100,11 @@ class Save(Enum):
 
 
 class WandbMode(Enum):
-    """Whether a Weights & Biases run is written beside the journal."""
+    """Whether a Weights & Biases run is written beside the journal, or sent to a hub by a process of its own."""
 
     OFF = "off"
     OFFLINE = "offline"
+    ONLINE = "online"
 
 
 @dataclass(kw_only=True, slots=True)
