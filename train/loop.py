@@ -213,7 +213,7 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, scores: Scores | None)
         "norm": numbers.norm.hex(),
     }
     if job.config.objective is Objective.SFT:
-        line["targets"] = job.divisor(numbers.data_step)
+        line["targets"] = numbers.count
     if numbers.grads:
         line["grads"] = numbers.grads
     if numbers.data_step != step:
@@ -361,7 +361,7 @@ def _record_rewards(journal: Journal, job: Job, done: Done) -> None:
     """How far the chosen answers of a step's pairs are ahead, on average, and of how many."""
     rewards = done.numbers.rewards
     if rewards:
-        pairs = job.divisor(done.numbers.data_step)
+        pairs = done.numbers.count
         margin = rewards.margin / pairs
         journal.record("rewards.measured", step=done.step, margin=margin, right=rewards.right, pairs=pairs)
 

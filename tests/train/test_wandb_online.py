@@ -28,7 +28,15 @@ DEADLINE_S = 300.0
 def numbers(step: int) -> Numbers:
     """What a step gave; its loss names it."""
     return Numbers(
-        data_step=step, left_out="", lr=1e-3, loss=float(step), norm=1.0, grads=None, seconds=0.0, compute_seconds=0.0
+        data_step=step,
+        left_out="",
+        lr=1e-3,
+        loss=float(step),
+        norm=1.0,
+        count=1,
+        grads=None,
+        seconds=0.0,
+        compute_seconds=0.0,
     )
 
 
