@@ -10,6 +10,7 @@ rank (hydra issue 2070).
 
 import copy
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
@@ -21,6 +22,7 @@ from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from omegaconf.errors import ConfigKeyError
 
 CONF = ROOT / "conf"
 # The pipeline that recipes go through; no recipe itself.
@@ -73,7 +75,7 @@ def load(recipe: str, section: str, schema: type[Schema], overrides: Sequence[st
     Raises ConfigError naming the recipe, the section and the offending key or value.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
     whole = compose(recipe, overrides)
     if section not in whole:
@@ -83,6 +85,9 @@ def load(recipe: str, section: str, schema: type[Schema], overrides: Sequence[st
             raise ConfigError(f"it is {whole[section]}, not a mapping of keys to values")
         merged = OmegaConf.merge(OmegaConf.structured(schema), _enum_names(schema, whole[section]))
         return cast(Schema, OmegaConf.to_object(merged))
+    except ConfigKeyError as error:
+        named = str(error).splitlines()[0]
+        raise ConfigError(f"recipe {recipe}, section {section}: {named}; {_nearest(error, section)}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"recipe {recipe}, section {section}: {_first_line(error)}") from error
     except ConfigError as error:
@@ -185,6 +190,15 @@ def _enum_names(hint: Any, value: Any) -> Any:
     if get_origin(hint) is list and isinstance(value, Sequence) and not isinstance(value, str):
         return [_enum_names(get_args(hint)[0], item) for item in value]
     return value
+
+
+def _nearest(error: "ConfigKeyError", section: str) -> str:
+    """What to do about a key that no field has: the field whose name is nearest, and where all are listed."""
+    owner = error.object_type
+    names = [one.name for one in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+    near = difflib.get_close_matches(str(error.key), names, n=1)
+    listed = f"python -m launch fields {section} lists all"
+    return f"did you mean {near[0]}? {listed}" if near else listed
 
 
 def _plain(value: Any) -> Any:

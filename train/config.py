@@ -100,10 +100,11 @@ class Save(Enum):
 
 
 class WandbMode(Enum):
-    """Whether a Weights & Biases run is written beside the journal."""
+    """Whether a Weights & Biases run is written beside the journal, or sent to a hub by a process of its own."""
 
     OFF = "off"
     OFFLINE = "offline"
+    ONLINE = "online"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -230,18 +231,24 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 class TrainConfig:
     """A step has `micro_batches` micro-batches of `micro_batch` windows each, however many ranks there are."""
 
+    # Decides the initial weights; the order of the data has a seed of its own, pack.seed.
     seed: int
+    # Updates of the weights; with train.start the last of all, not how many come on top.
     steps: int
     micro_batches: int
     micro_batch: int
+    # The learning rate after the warm-up, and at the last step.
     lr: float
     min_lr: float
     warmup_steps: int
+    # AdamW's numbers; the decay is decoupled and for matrices only.
     beta1: float
     beta2: float
     eps: float
     weight_decay: float
+    # Gradients are scaled so that their joint norm is at most this.
     clip_norm: float
+    # Steps between two checkpoints; the last step has one too.
     save_every_steps: int
     schedule: Schedule = Schedule.COSINE
     # For schedule=wsd only.
@@ -259,6 +266,7 @@ class TrainConfig:
     preference: PreferenceConfig = added(PreferenceConfig)
     # Of the checkpoints, the artifact keeps those of steps that are multiples of this, and the last.
     keep_every_steps: int = 1
+    # Steps between two ledger lines that hold the root over the gradients of the micro-batches.
     grad_digest_every_steps: int = 1
     # Steps after which the loss on the pack's held-out tokens is told, and the last; 0 is never (heldout.py).
     eval_every_steps: int = 0
@@ -273,6 +281,7 @@ class TrainConfig:
     scrub_every_s: float = placement(0.0)
     # Keep only the inputs of blocks for the backward, and compute blocks again: less memory, the same bits.
     is_recomputed: bool = placement(False)
+    # How long ranks wait for each other, and a run for another process that has its folder, in seconds.
     timeout_s: float = placement(120.0)
     lock_wait_s: float = placement(10.0)
     # zero1 and replicated: every so many steps ranks that compute slowly are given fewer micro-batches; 0 is never.
@@ -283,7 +292,7 @@ class TrainConfig:
     node_ranks: int = placement(0)
     # deepspeed1 to 3: optimizer state and update on the host.
     is_optimizer_offloaded: bool = placement(False)
-    # Last, since from here on the name is the field's.
+    # How weights, gradients and optimizer state lie on the ranks. (Last, since from here on the name is the field's.)
     placement: Placement = placement(Placement.ZERO1)
 
     def __post_init__(self) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -33,7 +32,7 @@ from train.balance import Balance
 from train.canonical import contiguous_ranges
 from train.chain import chains
 from train.checkpoint import fill_weights, read_moments
-from train.config import Objective, Save, TrainConfig, WandbMode
+from train.config import Objective, Save, TrainConfig
 from train.forward import new_model, run_as_asked
 from train.hashes import hash_in_lanes
 from train.heldout import Scores, score
@@ -54,10 +53,8 @@ from train.store import open_checkpoint
 from train.tiers import Tiers
 from train.vital import await_release, enter
 from train.vocabulary import check_tokenizer
+from train.wandb_online import open_view
 from train.zero1 import Zero1
-
-if TYPE_CHECKING:
-    from train.wandb_view import WandbView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +102,7 @@ def train(recipe: Recipe, *, world: World, pack: Path, folder: Path) -> Facts:
     job = replace(job, let_go=saver.let_go)
     if records:
         records.hold_room(kept_layouts(job.placed))
-    view = _open_view(recipe, folder) if world.is_first else None
+    view = open_view(recipe, folder / WITNESS, journal=journal) if world.is_first else None
     meter = open_meter(is_gpu=world.device == "cuda")
     began = time.perf_counter()
     for done in steps(job, after=start, until=recipe.train.steps):
@@ -216,7 +213,7 @@ def ledger_line(job: Job, step: int, *, numbers: Numbers, scores: Scores | None)
         "norm": numbers.norm.hex(),
     }
     if job.config.objective is Objective.SFT:
-        line["targets"] = job.divisor(numbers.data_step)
+        line["targets"] = numbers.count
     if numbers.grads:
         line["grads"] = numbers.grads
     if numbers.data_step != step:
@@ -340,14 +337,6 @@ def open_heldout(recipe: Recipe, pack: Path, *, loader: Loader) -> Heldout | Non
     return Heldout.open(pack, seq_len=loader.seq_len, micro_batch=recipe.train.micro_batch)
 
 
-def _open_view(recipe: Recipe, folder: Path) -> "WandbView | None":
-    if recipe.train.wandb is WandbMode.OFF:
-        return None
-    from train.wandb_view import WandbView  # only where it is asked for: it starts a process of its own
-
-    return WandbView(folder / WITNESS, name=recipe.run.name, facts=recipe.facts)
-
-
 def _record_scores(journal: Journal, done: Done) -> None:
     if done.scores:
         total, sources = done.scores.total, done.scores.sources
@@ -372,7 +361,7 @@ def _record_rewards(journal: Journal, job: Job, done: Done) -> None:
     """How far the chosen answers of a step's pairs are ahead, on average, and of how many."""
     rewards = done.numbers.rewards
     if rewards:
-        pairs = job.divisor(done.numbers.data_step)
+        pairs = done.numbers.count
         margin = rewards.margin / pairs
         journal.record("rewards.measured", step=done.step, margin=margin, right=rewards.right, pairs=pairs)
 

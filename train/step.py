@@ -98,7 +98,8 @@ class Numbers:
 
     `is_stopping` says that a rank was asked to stop, and that all do so after this step. Of a digested step, `losses`
     and `roots` are those of all micro-batches, of which the ledger holds the mean and the root. `rewards` are of pairs;
-    `returned` is what the ledger says of a return, in its first step.
+    `returned` is what the ledger says of a return, in its first step. `count` is what sums over the step are divided
+    by.
     """
 
     data_step: int
@@ -106,6 +107,7 @@ class Numbers:
     lr: float
     loss: float
     norm: float
+    count: int
     grads: str | None
     seconds: float
     compute_seconds: float
@@ -125,12 +127,13 @@ def take_step(job: Job, step: int) -> Numbers:
     compute_seconds = time.perf_counter() - started
     enter("reduce", step)
     gradients = placed.reduce()
-    count = job.divisor(job.data_step(step))
+    data_step = job.data_step(step)
+    count = job.divisor(data_step)
     loss = _mean_loss(losses, step, count=count)
     norm = _mean_norm(job, gradients, step, count=count)
     is_digested = config.is_digested(step)
     lr = learning_rate(step, config)
-    data_step, left_out = job.data_step(step), job.watch.reason(loss=loss, norm=norm)
+    left_out = job.watch.reason(loss=loss, norm=norm)
     numbers = Numbers(
         data_step=data_step,
         left_out=left_out,
@@ -145,6 +148,7 @@ def take_step(job: Job, step: int) -> Numbers:
         roots=[root.hex() for root in roots] if is_digested else (),
         rewards=rewards,
         returned=job.watch.returned,
+        count=count,
     )
     if job.tiers:
         job.tiers.log(job, gradients, step=step, numbers=numbers, roots=roots)
@@ -257,7 +261,7 @@ def _mean_norm(job: Job, gradients: Sequence[torch.Tensor], step: int, *, count:
 def _update(job: Job, gradients: Sequence[torch.Tensor], *, step: int, numbers: Numbers) -> None:
     norm = numbers.norm
     clip = min(1.0, job.config.clip_norm / norm) if norm > 0 else 1.0
-    scale = clip / job.divisor(numbers.data_step)
+    scale = clip / numbers.count
     rule = rule_of(
         step,
         job.config,

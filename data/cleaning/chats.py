@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from core.errors import ConfigError
-from core.hashing import canonical_json
 from data.chat import ASSISTANT, SYSTEM, TOOL, USER, Form, Message, contents_of, messages_of, text_of
 from data.cleanconfig import CleanConfig
 from data.cleaning.rows import Row
-from data.documents import key_of
 from data.reading.extract import Raw
 from data.sources.fetch import Source
 from data.steps.filters import drop_reason
@@ -57,17 +55,14 @@ def judge_chat(source: str, raw: Raw, form: Form, *, config: CleanConfig) -> Row
     if not reason and config.language.expected:
         language = identify(contents_of(text), config.language)
         reason = language_reason(language, source=source, config=config.language)
-    return Row(
-        key=key_of(text),
+    return Row.judged(
+        text,
         source=source,
-        origin=normalize(raw.origin),
+        raw=raw,
+        normal=text_of(normal),
         reason=reason,
-        size=len(text.encode()),
-        found_bytes=len(raw.text.encode("utf-8", errors="surrogatepass")),
-        normalized_bytes=len(text_of(normal).encode()),
         masked=dict(masked),
         language=language,
-        encoded=canonical_json(text),
     )
 
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from core.hashing import canonical_json
 from data.chat import Form
 from data.cleanconfig import CleanConfig
 from data.cleaning.buckets import BucketWriter, bucket_of
 from data.cleaning.chats import judge_chat
-from data.cleaning.rows import Row
-from data.documents import key_of
+from data.cleaning.rows import Row, encode
 from data.engine import Step
 from data.reading.extract import Format, Raw, format_of, open_members, raw_documents
 from data.report import Balance, Sieve, write_counts
@@ -135,11 +133,6 @@ class Judge(Step):
         write_counts(out, {source.name: balance})
 
 
-def encode(text: str) -> bytes:
-    """UTF-8, lone surrogates included."""
-    return text.encode("utf-8", errors="surrogatepass")
-
-
 def judge(source: str, raw: Raw, *, config: CleanConfig) -> Row:
     """Bring one raw document of a source into the form in which it would be written, and decide on it by its text."""
     normal = normalize(repair(raw.text, config.repair))
@@ -153,18 +146,7 @@ def judge(source: str, raw: Raw, *, config: CleanConfig) -> Row:
     if not reason and config.language.expected:
         language = identify(text, config.language)
         reason = language_reason(language, source=source, config=config.language)
-    return Row(
-        key=key_of(text),
-        source=source,
-        origin=normalize(raw.origin),
-        reason=reason,
-        size=len(text.encode()),
-        found_bytes=len(encode(raw.text)),
-        normalized_bytes=len(normal.encode()),
-        masked=masked,
-        language=language,
-        encoded=canonical_json(text),
-    )
+    return Row.judged(text, source=source, raw=raw, normal=normal, reason=reason, masked=masked, language=language)
 
 
 def text_reason(text: str, config: CleanConfig) -> str:

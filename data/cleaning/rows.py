@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from core.hashing import canonical_json
 from data.documents import Document, key_of
+from data.reading.extract import Raw
+from data.steps.normalize import normalize
 
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
@@ -42,6 +44,24 @@ class Row:
     encoded: bytes = b""
 
     @classmethod
+    def judged(
+        cls, text: str, *, source: str, raw: Raw, normal: str, reason: str, masked: dict[str, int], language: str
+    ) -> "Row":
+        """The row of a document that was just judged; `normal` is its text's normal form before any other change."""
+        return cls(
+            key=key_of(text),
+            source=source,
+            origin=normalize(raw.origin),
+            reason=reason,
+            size=len(text.encode()),
+            found_bytes=len(encode(raw.text)),
+            normalized_bytes=len(normal.encode()),
+            masked=masked,
+            language=language,
+            encoded=canonical_json(text),
+        )
+
+    @classmethod
     def parse(cls, line: bytes) -> "Row":
         """The row of a line."""
         head, _, encoded = line.partition(b"\t")
@@ -69,6 +89,11 @@ class Row:
     def dropped(self, reason: str, *, is_text_kept: bool, twin: str = "") -> "Row":
         """The row of a document that is dropped; `is_text_kept` says whether its text is remembered."""
         return replace(self, reason=reason, twin=twin, encoded=self.encoded if is_text_kept else b"")
+
+
+def encode(text: str) -> bytes:
+    """UTF-8, lone surrogates included."""
+    return text.encode("utf-8", errors="surrogatepass")
 
 
 Precedence = tuple[str, int, str, str, int, int, list[tuple[str, int]]]

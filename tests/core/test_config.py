@@ -162,3 +162,11 @@ def test_where_a_run_lies_is_placement() -> None:
     assert identity(run) == {} and run.out_folder == run.inputs_folder == ROOT / "runs" / "x"
     moved = RunConfig(name="x", out=Path("/a"), inputs=Path("/b"))
     assert (moved.out_folder, moved.inputs_folder) == (Path("/a"), Path("/b"))
+
+
+def test_an_unknown_key_is_answered_with_the_nearest_field(recipe: str) -> None:
+    for override, near in (("section.workres=2", "workers"), ("section.parts=[{kid: plain}]", "kind")):
+        with pytest.raises(ConfigError, match=f"did you mean {near}[?] python -m launch fields section lists all"):
+            load(recipe, "section", Section, [override])
+    with pytest.raises(ConfigError, match="Key 'zzz' not in 'Section'; python -m launch fields section lists all"):
+        load(recipe, "section", Section, ["section.zzz=2"])
