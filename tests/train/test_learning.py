@@ -35,6 +35,13 @@ TOLERANCE = 1e-4
 SMOKE_TOLERANCE = 2e-5
 # conf/smoke.yaml in steps of 512 tokens, with a warm-up that is over when they are.
 SMOKE = ("train.steps=12", "train.micro_batches=2", "train.micro_batch=2", "train.warmup_steps=3")
+# At the recipe's own rate steps this short blow rounding up, from 2e-7 at step 10 to 8% at step 40: so a lower one.
+LONG = (
+    *("train.steps=100", "train.micro_batches=2", "train.micro_batch=2", "train.warmup_steps=10"),
+    *("train.lr=1.0e-3", "train.min_lr=1.0e-4"),
+)
+# 7e-6 apart at most after a hundred steps.
+LONG_TOLERANCE = 5e-5
 SEQ_LEN = 128
 
 
@@ -211,3 +218,16 @@ def test_muons_losses_are_those_of_torchs_muon(tiny: Tiny, muon_losses: list[flo
 @pytest.mark.parametrize("changed", ["train.muon.momentum=0.94", "train.muon.lr_factor=5.05"])
 def test_another_momentum_or_rate_leaves_muons_curve(tiny: Tiny, muon_losses: list[float], changed: str) -> None:
     assert not agree(muon_losses, muon_reference(tiny, changed), tolerance=MUON_TOLERANCE["fp32"])
+
+
+# Two minutes of one core.
+@pytest.mark.slow
+def test_the_smoke_model_learns_for_a_hundred_steps_as_in_a_plain_loop(smoke_pack: Path, tmp_path: Path) -> None:
+    arguments = ["smoke", f"run.out={tmp_path / 'runs'}", f"run.inputs={smoke_pack}", "train.timeout_s=60", *LONG]
+    ended = run_ranks(1, main, [arguments], notes=tmp_path / "notes", deadline_s=1800.0)
+    assert ended.exit_codes == [0], ended.messages
+    ours, pack = losses_of(tmp_path / "runs"), str(current(smoke_pack, "pack").folder)
+    assert ours[0] - ours[-1] > 4.0, "it learns"
+    assert agree(ours, call(reference_losses, "smoke", pack, [*LONG]), tolerance=LONG_TOLERANCE)
+    changed = call(reference_losses, "smoke", pack, [*LONG, "train.beta2=0.951"])
+    assert not agree(ours, changed, tolerance=LONG_TOLERANCE)
