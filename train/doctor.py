@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 def examine(recipe: Recipe, *, seq_len: int) -> "list[Finding]":
     """Every check in this process, the profile's first. The profile has been applied."""
     from train.cases import kernels_of
+    from train.collectives import collective_findings
     from train.selftests import Finding, control_findings, findings_of
 
     try:
@@ -67,7 +68,9 @@ def examine(recipe: Recipe, *, seq_len: int) -> "list[Finding]":
     found.append(allocator(MAPS.read_text(encoding="utf-8", errors="replace"), library=find_tcmalloc()))
     device = recipe.profile.device.value
     for kernel in kernels_of(recipe, seq_len=seq_len, device=device):
-        found += findings_of(kernel)
+        found += findings_of(kernel, threads=recipe.profile.threads)
+    # Between GPUs benchmarks/gpu_acceptance.py tries it: its grid needs the GPUs of all ranks.
+    found += collective_findings() if device == "cpu" else []
     return [*found, *control_findings(device)]
 
 

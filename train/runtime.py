@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import FileStore, HashStore, PrefixStore, Store, TCPStore
 
 from core.errors import RetryError
 from core.gpu import failed
@@ -136,6 +137,19 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
             raise
         reason = str(error).splitlines()[0][:200]
         raise RetryError(f"rank {rank} of {size} lost a peer ({reason}); start the run again") from error
+
+
+@contextmanager
+def open_group(meeting: Path, *, rank: int, size: int, timeout_s: float) -> Iterator[None]:
+    """Join other processes of this machine, on its CPU, through a file that none of them has made yet."""
+    store = FileStore(str(meeting), size)
+    dist.init_process_group(
+        BACKENDS["cpu"], store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_s)
+    )
+    yield
+    # Nobody leaves before the others have read what it sent.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def take_gpu(local_rank: int) -> torch.device:

@@ -3,7 +3,8 @@
     repeat   the same operands, at the same and at other places in memory, give the same bits
     slices   a tensor in pieces gives the bits of the whole; needed of the optimizer and the norm, whose cuts depend on
              the placement, and of nothing else: a micro-batch is always computed whole
-    threads  two threads give the bits of one; not needed, since a profile fixes the threads, but good to know
+    threads  two threads, and as many as the profile has, give the bits of one; not needed, since a profile fixes the
+             threads, but good to know
 
 The controls are kernels that were measured to lack one of these: where they pass, the machinery sees too little.
 `check_at_start` is what a run can afford at every start.
@@ -87,25 +88,25 @@ def keeps_slices(kernel: Kernel, *, cuts: Sequence[int] = CUTS) -> bool:
     return all(is_same(first, _in_pieces(kernel, count)) for count in cuts)
 
 
-def keeps_threads(kernel: Kernel) -> bool:
-    """Whether the kernel gives the same bits with one thread and with two."""
+def keeps_threads(kernel: Kernel, *, threads: int = 1) -> bool:
+    """Whether the kernel gives the same bits with one thread, with two and with `threads`."""
     before = torch.get_num_threads()
     try:
         results = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
+        for count in sorted({1, 2, threads}):
+            torch.set_num_threads(count)
             results.append(kernel.run(kernel.operands))
-        return is_same(*results)
+        return all(is_same(results[0], other) for other in results[1:])
     finally:
         torch.set_num_threads(before)
 
 
-def findings_of(kernel: Kernel) -> list[Finding]:
-    """All checks of a kernel. What the recipe does not compute can only be noted."""
+def findings_of(kernel: Kernel, *, threads: int = 1) -> list[Finding]:
+    """All checks of a kernel, in a profile of `threads`. What the recipe does not compute can only be noted."""
     found = [_judge(kernel, "repeat", is_good=repeats(kernel), is_needed=kernel.is_required)]
     if kernel.is_sliced:
         found.append(_judge(kernel, "slices", is_good=keeps_slices(kernel), is_needed=kernel.is_required))
-    return [*found, _judge(kernel, "threads", is_good=keeps_threads(kernel), is_needed=False)]
+    return [*found, _judge(kernel, "threads", is_good=keeps_threads(kernel, threads=threads), is_needed=False)]
 
 
 def control_findings(device: str = "cpu") -> list[Finding]:

@@ -25,6 +25,8 @@ def test_it_passes_the_portable_profile_and_tells_of_the_others() -> None:
     assert by_check["profile portable"]["verdict"] == "PASS"
     assert by_check["profile native"]["verdict"] == by_check["profile cuda"]["verdict"] == "NOTE"
     assert by_check["optimizer AdamW: slices"]["verdict"] == "PASS"
+    assert by_check["all-to-all of floats, 2 processes: one process's values"]["verdict"] == "PASS"
+    assert by_check["sum of integers, 2 processes: one process's values"]["verdict"] == "PASS"
     assert by_check["control a sum of squares in fp32: slices"]["told"] == "varies, as it must"
     assert by_check["control torch's fused AdamW: slices"]["told"] == "varies, as it must"
     assert len(told["fingerprint_sha256"]) == 64

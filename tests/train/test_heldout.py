@@ -26,6 +26,7 @@ from data.tokenizer import Tokenizer
 from model.config import ModelConfig
 from model.transformer import Transformer
 from tests.conftest import run_module
+from tests.train.conftest import HELDOUT_TOKENS
 from tests.train.ranks import call, run_ranks
 from tests.train.runs import Tiny, events, finished_folder, result_of
 from train import loop
@@ -33,21 +34,10 @@ from train.heldout import Scores
 from train.replay import main as replay
 from train.run import main as run
 
-HELDOUT_TOKENS = 700
 SHORT = ("train.steps=10", "train.save_every_steps=4")
 EVALUATED = (*SHORT, "train.eval_every_steps=3")
 STEPS = [3, 6, 9, 10]
 RANKS = 3
-
-
-@pytest.fixture(scope="module")
-def measured(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """The tiny recipe with held-out tokens in its pack."""
-    out = tmp_path_factory.mktemp("heldout")
-    places = (f"run.out={out}", f"run.inputs={tiny.inputs}", f"pack.heldout_tokens={HELDOUT_TOKENS}")
-    made = run_module("data", "pack", tiny.recipe, *places)
-    assert made.returncode == 0, made.stderr
-    return Tiny(tiny.recipe, out)
 
 
 @pytest.fixture(scope="module")

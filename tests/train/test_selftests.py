@@ -45,6 +45,16 @@ def test_torchs_layer_norm_is_seen_to_vary_with_threads() -> None:
     assert [finding.verdict for finding in control_findings()] == ["PASS"] * 3
 
 
+def test_a_kernel_that_varies_with_the_profiles_own_threads_alone_is_seen() -> None:
+    kernel = Kernel(
+        name="by threads",
+        operands=[values(8, seed=0)],
+        run=lambda operands: [operands[0] * (1.5 if torch.get_num_threads() == 3 else 1.0)],
+    )
+    assert keeps_threads(kernel) and not keeps_threads(kernel, threads=3)
+    assert [finding.told for finding in findings_of(kernel, threads=3)] == ["same bits", "other bits"]
+
+
 def test_a_kernel_that_gives_something_else_each_time_is_seen() -> None:
     calls = iter(range(1_000_000))
 
