@@ -49,14 +49,26 @@ class Destination:
             whole = [name for name in names if name.startswith(PREFIX) and self._store.exists(self._at(name, MANIFEST))]
         return sorted(int(name.removeprefix(PREFIX)) for name in whole)
 
-    def send(self, checkpoints: Path, ledger: Path, *, is_kept: Callable[[int], bool], newest: int) -> None:
-        """Copy the committed checkpoints that are not there yet; remove copies as the run removes checkpoints."""
+    def send(
+        self,
+        checkpoints: Path,
+        ledger: Path,
+        *,
+        is_kept: Callable[[int], bool],
+        newest: int,
+        claim: Callable[[int], bool] = bool,
+    ) -> None:
+        """Copy the committed checkpoints that are not there yet; remove copies as the run removes checkpoints.
+
+        `claim` is asked before each copy, and is false if the checkpoint has been removed by now; 0 gives up the last.
+        """
         there = set(self.steps())
         for step, folder in sorted(list_checkpoints(checkpoints).items()):
-            if step not in there:
+            if step not in there and claim(step):
                 with self._told(f"copy {folder.name}"):
                     self._send(folder, _lines(ledger, step))
                 there.add(step)
+        claim(0)
         for step in superfluous(sorted(there), is_kept=is_kept, newest=newest):
             with self._told(f"remove {folder_name(step)}"):
                 self._store.rm_file(self._at(folder_name(step), MANIFEST))
@@ -103,9 +115,11 @@ class Destination:
     def _told(self, what: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        # Clients raise what their libraries have: errors of gcsfs, adlfs and aiohttp are no OSError.
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
             raise RetryError(
-                f"train.checkpoints: could not {what} at {self._address} ({str(error).splitlines()[0]}); "
+                f"train.checkpoints: could not {what} at {self._address} ({reason}); "
                 "the checkpoints on this disk are kept: start the run again when it answers"
             ) from error
 

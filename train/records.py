@@ -26,6 +26,7 @@ from train.recovery import Candidate, choose_start, superfluous
 from train.reference import Reference
 from train.reserve import Reserve, give_slack, sweep_reserves
 from train.scrub import Scrubber
+from train.sender import Sender
 from train.spikes import Measured
 from train.store import (
     CHECKPOINTS,
@@ -92,6 +93,15 @@ class Records:
         self._scrubber: Scrubber | None = None
         # The thread that commits removes checkpoints, and damaged ones are put away meanwhile.
         self._is_moving = Lock()
+        self._sender: Sender | None = None
+        if self._destination:
+            self._sender = Sender(
+                self._destination,
+                self._config,
+                checkpoints=self._checkpoints,
+                ledger=self._ledger_path,
+                moving=self._is_moving,
+            )
 
     def find_start(self, journal: Journal, found: Sequence[Chain] = ()) -> tuple[int, Path | None, Chain | None]:
         """Decide from which step and checkpoint, or from which of the chains found in memory, to go on.
@@ -124,6 +134,9 @@ class Records:
         self._progress = Progress("train", total=self._config.steps, unit="steps", done=max(after, first))
         if self._config.scrub_every_s:
             self._scrubber = Scrubber(self._checkpoints, pause_s=self._config.scrub_every_s)
+        if self._sender:
+            # What an earlier start could not send.
+            self._sender.wake()
         if start.step:
             return after, self._checkpoints / folder_name(start.step), chain
         return max(first, after), self._config.start.checkpoint if self._config.start.is_continued else None, chain
@@ -182,11 +195,10 @@ class Records:
             commit(aside, position, hashes=hashes, measured=measured, witness=self._witness, generation=self.generation)
             touch("commit.remove", position.step)
             self._remove_superfluous(is_finished=False)
-            if self._destination:
-                config = self._config
-                self._destination.send(
-                    self._checkpoints, self._ledger_path, is_kept=config.is_kept, newest=config.keep_newest
-                )
+            if self._sender:
+                self._sender.wake()
+                if position.step == self._config.steps:
+                    self._sender.finish()
             self._is_room_held = self._reserve.hold()
 
         return finish
@@ -200,6 +212,8 @@ class Records:
         """Close the ledger and tell what came of the run. Raises DataError if the last checkpoint is damaged."""
         if self._scrubber:
             self._scrubber.stop()
+        if self._sender:
+            self._sender.finish()
         self._reserve.release()
         self._remove_superfluous(is_finished=True)
         self._ledger.sync()
@@ -318,7 +332,8 @@ class Records:
         with self._is_moving:
             found = list_checkpoints(self._checkpoints)
             for step in superfluous(sorted(found), is_kept=self._config.is_kept, newest=newest):
-                remove(found[step])
+                if not (self._sender and self._sender.busy == step):
+                    remove(found[step])
 
 
 def _note(line: Line) -> str:

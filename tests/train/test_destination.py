@@ -1,22 +1,32 @@
 """Copies of checkpoints in a folder and an S3 store: what is lost here comes back, what broke half-way is no copy."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import boto3
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
 
 from core.errors import ConfigError, DataError, RetryError
 from tests.conftest import run_module
-from tests.train.ranks import run_ranks
+from tests.train.ranks import Ended, run_ranks
 from tests.train.runs import Tiny, events, finished_folder, result_of, unfinished_folder
 from tests.train.test_checkpoint import commit, tensors
 from tests.train.test_records import flip_bit
 from train.destination import Destination
 from train.run import main
 from train.store import list_checkpoints
+
+
+class HTTPError(Exception):
+    """What gcsfs and others raise."""
+
 
 ANY = {"is_kept": lambda step: step == 4, "newest": 2}
 
@@ -60,6 +70,46 @@ def test_a_copy_that_broke_half_way_is_none_and_is_made_whole_later(tmp_path: Pa
     assert one.steps() == [4]
 
 
+class Named(LocalFileSystem):  # type: ignore[misc]
+    """Folders of this machine under another name."""
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        told: str = super()._strip_protocol(path.partition("://")[2] or path)
+        return told
+
+
+class Broken(Named):
+    """A store whose client breaks in the middle of a checkpoint, with an error that is no OSError."""
+
+    def put_file(self, lpath: str, rpath: str, *arguments: Any, **named: Any) -> None:
+        """Takes one file."""
+        if rpath.endswith("optimizer.safetensors"):
+            raise HTTPError("503: slow down")
+        super().put_file(lpath, rpath, *arguments, **named)
+
+
+def test_any_error_of_a_client_is_one_line_that_says_to_start_again(tmp_path: Path) -> None:
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    checkpoints, ledger = committed(tmp_path / "run", 4)
+    one = Destination(f"broken://{tmp_path}/there", run="r")
+    with pytest.raises(RetryError, match=r"could not copy step-000004 at .* \(503: slow down\)"):
+        one.send(checkpoints, ledger, **ANY)  # type: ignore[arg-type]
+    assert one.steps() == []
+
+
+def test_a_checkpoint_that_is_gone_when_its_turn_comes_is_passed_over(tmp_path: Path) -> None:
+    checkpoints, ledger = committed(tmp_path / "run", 4, 8)
+    one, asked = Destination(str(tmp_path / "there"), run="r"), []
+
+    def claim(step: int) -> bool:
+        asked.append(step)
+        return step == 8
+
+    one.send(checkpoints, ledger, claim=claim, **ANY)  # type: ignore[arg-type]
+    assert one.steps() == [8] and asked == [4, 8, 0]
+
+
 def test_a_damaged_copy_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     checkpoints, ledger = committed(tmp_path / "run", 4)
     one = Destination(str(tmp_path / "there"), run="r")
@@ -90,6 +140,58 @@ def test_a_run_whose_disk_is_lost_goes_on_from_the_copies(tiny: Tiny, tmp_path: 
     folder = finished_folder(tmp_path / "out")
     assert [event["step"] for event in events(folder, "checkpoint.brought")] == [4, 8]
     assert [event["step"] for event in events(folder, "run.resumed")] == [8]
+
+
+def test_a_place_that_fails_half_way_stops_every_rank_and_the_next_start_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    def start(name: str, there: str) -> Ended:
+        arguments = tiny.arguments(tmp_path / name, f"train.checkpoints={tmp_path}/{there}")
+        return run_ranks(2, main, [arguments], notes=tmp_path / "notes")
+
+    assert start("whole", "sound").exit_codes == [0, 0]
+    (run,) = (tmp_path / "sound").iterdir()
+    blocked = tmp_path / "failing" / run.name / "step-000008" / "optimizer.safetensors"
+    (blocked / "in the way").mkdir(parents=True)
+    stopped = start("out", "failing")
+    assert stopped.exit_codes == [75, 75], stopped.messages
+    assert all("could not copy step-000008" in message for message in stopped.messages.values())
+    assert 8 in list_checkpoints(unfinished_folder(tmp_path / "out") / "checkpoints")
+    shutil.rmtree(blocked)
+    assert start("out", "failing").exit_codes == [0, 0]
+    assert result_of(tmp_path / "out") == result_of(tmp_path / "whole")
+    copies = [sorted(path.name for path in (tmp_path / place / run.name).iterdir()) for place in ("sound", "failing")]
+    assert copies[0] == copies[1] and len(copies[0]) > 1
+
+
+class Slow(Named):
+    """A store that takes nothing until the run has committed its last checkpoint."""
+
+    checkpoints = ""
+    last = 0
+
+    def put_file(self, lpath: str, rpath: str, *arguments: Any, **named: Any) -> None:
+        """Waits."""
+        while not list(Path(self.checkpoints).glob(f".train-*.part/checkpoints/step-{self.last:06d}")):
+            time.sleep(0.01)
+        super().put_file(lpath, rpath, *arguments, **named)
+
+
+def run_slowly(arguments: Sequence[str], *, out: Path, last: int) -> None:
+    """Train with that store."""
+    Slow.checkpoints, Slow.last = str(out), last
+    fsspec.register_implementation("slow", Slow, clobber=True)
+    main(arguments)
+
+
+def test_training_does_not_wait_for_a_slow_place_and_ends_when_all_is_there(tiny: Tiny, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = ("train.steps=10", "train.warmup_steps=1", "train.save_every_steps=2", "train.keep_every_steps=10")
+    arguments = tiny.arguments(out, *settings, "train.keep_newest=1", f"train.checkpoints=slow://{tmp_path}/there")
+    ended = run_ranks(2, partial(run_slowly, out=out, last=10), [arguments], notes=tmp_path / "notes")
+    assert ended.exit_codes == [0, 0], ended.messages
+    (run,) = (tmp_path / "there").iterdir()
+    copies = sorted(path.name for path in run.iterdir())
+    # Those between were removed before their turn came.
+    assert copies[-1] == "step-000010" and len(copies) < 5
 
 
 @pytest.fixture
