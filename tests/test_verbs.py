@@ -132,7 +132,7 @@ def test_the_options_are_found_in_the_code_in_each_of_its_forms() -> None:
         for folder, name in every_verb()
         for target, _, function in [verbs_of(folder)[name].target.partition(":")]
     }
-    assert set(found["train", "plan"]) == {"--ranks", "--node-ranks", "--memory-gb", "--json"}
+    assert set(found["train", "plan"]) == {"--ranks", "--node-ranks", "--memory-gb", "--node-gb", "--json"}
     assert set(found["train", "burn"]) == {"--rounds"}
     assert found["release", "verify"]["--level"] == "V4"
     assert not found["train", "run"]

@@ -51,9 +51,10 @@ VERBS = {
         "train.plan:main",
         "say what a recipe costs: parameters, operations, memory and communication",
         options={
-            "--ranks N": "ranks that train; default 1",
+            "--ranks N": "ranks that train; default: those that section launch starts",
             "--node-ranks K": "ranks of a node; default train.node_ranks, else all",
-            "--memory-gb G": "memory of a node; default: what the kernel and the control group leave here",
+            "--memory-gb G": "memory of a node, with profile cuda of a GPU; default: what this machine has",
+            "--node-gb G": "with profile cuda, the node's memory; default: what this machine has",
             "--json": "as JSON; default a table",
         },
     ),
