@@ -139,7 +139,7 @@ def _failure(command: list[str], environment: Mapping[str, str]) -> str:
         return ""
     # torchrun ends its own complaint with a rule; what a rank says of itself comes before.
     lines = [line for line in done.stderr.splitlines() if line.strip(" =-")]
-    told = [line for line in lines if re.match(r"error: |\w*Error: ", line)] or lines
+    told = [line for line in lines if re.match(r"error: |\w*Error: |terminate called|Fatal ", line)] or lines
     return told[-1][:200] if told else f"exit code {done.returncode}"
 
 

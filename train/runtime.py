@@ -16,6 +16,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# Imported after a group was made, it keeps that group as a default of its functions: destroyed, the group's threads run
+# on, and one that lets go of a tensor while Python ends aborts a rank that has done everything.
+import torch.distributed.nn.functional
 from torch import Tensor
 from torch._C._distributed_c10d import FileStore, HashStore, PrefixStore, Store, TCPStore
 

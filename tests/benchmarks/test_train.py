@@ -42,7 +42,7 @@ def test_peers_see_the_windows_that_our_ranks_see_step_by_step(tmp_path: Path) -
     assert not np.array_equal(windows[0], windows[1])
 
 
-# Three trainings; and once, beside all other tests, a rank failed and what it said was lost.
+# Three trainings.
 @pytest.mark.slow
 def test_cells_run_for_real_and_what_is_not_installed_is_named(tmp_path: Path) -> None:
     runner = Runner(tmp_path, peers_python=sys.executable, tcmalloc=tmp_path)

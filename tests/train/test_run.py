@@ -42,6 +42,30 @@ def test_under_torchrun_the_result_is_the_same(alone: Alone, tiny: Tiny, tmp_pat
     assert result_of(tmp_path) == result_of(alone[0])
 
 
+GROUP = """
+import os
+from pathlib import Path
+from train.runtime import open_world
+from train.starter import Seat
+
+def names():
+    return sorted({path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")})
+
+with open_world(Seat(rank=0, world_size=1, started=1, node_ranks=1), device="cpu", timeout_s=60.0, is_grouped=True):
+    import train.loop
+    print(*names())
+print(*names())
+"""
+
+
+def test_no_thread_of_a_group_outlives_it(tmp_path: Path) -> None:
+    # One that does may let go of a tensor while Python ends, which aborts a rank that has done everything.
+    ended = subprocess.run([sys.executable, "-c", GROUP], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    inside, behind = ended.stdout.splitlines()
+    assert "pt_gloo_runloop" in inside and "gloo" not in behind
+
+
 def test_a_finished_run_is_found_by_all_ranks(alone: Alone, tiny: Tiny, tmp_path: Path) -> None:
     out, _ = alone
     before = (out / "train.json").stat().st_mtime_ns
