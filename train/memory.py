@@ -27,9 +27,6 @@ COMPILER_BYTES = 150_000_000
 LEAST_PROCESS_BYTES = 250_000_000
 # How far `asked` may lie from what a process really asks for: tests hold it to that.
 MARGIN = 0.2
-# The share of what comes and goes that glibc's heap keeps besides: pieces below 32 MB are not given back at once, and
-# leave holes that may not fit what is asked for next (mallopt(3), M_MMAP_THRESHOLD).
-HEAP_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +156,12 @@ def process_bytes(profile: ProfileConfig) -> int:
 
 
 def heap_bytes(asked: Memory) -> int:
-    """What the heap keeps: a share of what comes and goes in pieces that are too small to be given back at once."""
-    return int(HEAP_SHARE * asked.coming)
+    """What glibc's heap keeps besides, taken to be as much again as comes and goes.
+
+    Pieces below 32 MB are not given back at once, and leave holes that may not fit what is asked for next (mallopt(3),
+    M_MMAP_THRESHOLD).
+    """
+    return asked.coming
 
 
 def moment_count(recipe: Recipe) -> int:
