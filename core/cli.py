@@ -29,6 +29,7 @@ EXIT_CODES = (
     "exit codes: 0 done, 64 your input, 65 would fail again, 66 bad or missing data, 75 try again, 143 stopped, "
     "1 our bug"
 )
+_ending: list[bool] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         leave_exit(error.exit_code, str(error))
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
         sys.exit(130)
@@ -67,7 +68,20 @@ def main(folder: str, verbs: Mapping[str, Verb]) -> NoReturn:
             raise
         # Whoever read the output has had enough, as in `... | head`; what is left must not be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
+    _end(0)
+
+
+def end_at_once() -> None:
+    """Have this process end without Python's own end, since threads that are not Python's may abort it there."""
+    _ending.append(True)
+
+
+def _end(code: int) -> NoReturn:
+    if _ending:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def recipe_and_overrides(arguments: Sequence[str], usage: str) -> tuple[str, list[str]]:

@@ -23,6 +23,7 @@ import torch.distributed.nn.functional
 from torch import Tensor
 from torch._C._distributed_c10d import FileStore, HashStore, PrefixStore, Store, TCPStore
 
+from core.cli import end_at_once
 from core.errors import RetryError
 from core.gpu import failed
 from core.kept import kept
@@ -125,6 +126,8 @@ def open_world(seat: Seat, *, device: str, timeout_s: float, is_grouped: bool) -
     taken = take_gpu(int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else None
     try:
         if size > 1:
+            # What a placement keeps of the group lives until Python ends, and its threads with it.
+            end_at_once()
             timeout = timedelta(seconds=timeout_s)
             store = kept_store(timeout_s=timeout_s)
             dist.init_process_group(
